@@ -1,0 +1,173 @@
+"""Batches of images: the order of an epoch, worker processes, and what a batch holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from sightline.data.images import Images
+from sightline.data.views import (
+    Augmentation,
+    central_view,
+    colour_matrix,
+    generator,
+    random_view,
+    render,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B images and what is known of them."""
+
+    images: torch.Tensor
+    """(B, 3, S, S) uint8 RGB in channels-last memory."""
+    labels: torch.Tensor
+    """(B,) int64 class indices, -1 where there is no label."""
+    ids: list[str]
+    """B sample ids."""
+    colour: torch.Tensor | None = None
+    """(B, 3, 4) float32 affine colour maps to apply on the device; None: leave the colours."""
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU overlap with work."""
+        colour = None if self.colour is None else self.colour.pin_memory()
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.ids, colour)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of every batch this process takes."""
+
+    rank: int = 0
+    count: int = 1
+
+
+class ImageLoader:
+    """Batches of a manifest's images; every epoch and every batch can be had again by its number.
+
+    With an augmentation the order is a new permutation in each epoch and images are random views;
+    without, rows come in order as central squares. Both depend on (seed, epoch, sample id) alone.
+    With several processes, each takes its share of every batch.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        size: int,
+        batch_size: int,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        shard: Shard | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        self._batch_size = batch_size
+        self._seed = seed
+        self._shuffle = augment is not None
+        self._shard = shard or Shard()
+        self._plan = _EpochPlan()
+        self._loader = DataLoader(
+            _Batches(images, size, augment, seed),
+            batch_size=None,
+            sampler=self._plan,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self._rows = len(images)
+
+    def __len__(self) -> int:
+        return len(self._cuts()) - 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(1)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch (from 1), beginning with number `start` (from 0)."""
+        order = self.order(epoch)
+        cuts = self._cuts()
+        self._plan.keys = [
+            (epoch, order[low:high][self._shard.rank :: self._shard.count])
+            for low, high in zip(cuts[start:-1], cuts[start + 1 :], strict=True)
+        ]
+        return iter(self._loader)
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """(N,) rows in the order in which the epoch uses them."""
+        if not self._shuffle:
+            return np.arange(self._rows)
+        return generator(self._seed, epoch, "order of the epoch").permutation(self._rows)
+
+    def _cuts(self) -> list[int]:
+        """Where batches begin and end; a last one too small for batch statistics joins its neighbour."""
+        cuts = [*range(0, self._rows, self._batch_size), self._rows]
+        tail = cuts[-1] - cuts[-2] if len(cuts) > 1 else 0
+        if len(cuts) > 2 and self._shuffle and tail < 2 * self._shard.count:
+            del cuts[-2]
+        return cuts
+
+
+def default_workers(*, cached: bool, on_gpu: bool) -> int:
+    """Worker processes when none are named: few for decoded images, none where the CPU trains."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not on_gpu:
+        return 0 if cached else max(1, cores // 2)
+    return max(1, min(4 if cached else 16, cores - 1))
+
+
+class _EpochPlan:
+    """The sampler of the epoch under way: one key per batch."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[int, npt.NDArray[np.int64]]] = []
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class _Batches(Dataset[Any]):
+    """Makes the batch of a key (epoch, rows); has no state, so any worker makes the same one."""
+
+    def __init__(
+        self, images: Images, size: int, augment: Augmentation | None, seed: int
+    ) -> None:
+        self._images = images
+        self._size = size
+        self._augment = augment
+        self._seed = seed
+
+    def __getitem__(self, key: tuple[int, npt.NDArray[np.int64]]) -> Batch:
+        epoch, rows = key
+        size, ranges, manifest = self._size, self._augment, self._images.manifest
+        pixels = np.empty((len(rows), size, size, 3), np.uint8)
+        colour = np.empty((len(rows), 3, 4), np.float32) if ranges and ranges.color else None
+        ids = [str(manifest.id[row]) for row in rows]
+        for number, row in enumerate(rows):
+            image = self._images[int(row)]
+            if ranges is None:
+                view = central_view(*image.shape[:2])
+            else:
+                random = generator(self._seed, epoch, ids[number])
+                view = random_view(random, *image.shape[:2], size=size, ranges=ranges)
+            render(image, view, size, pixels[number])
+            if colour is not None:
+                colour[number] = colour_matrix(view, pixels[number])
+        return Batch(
+            images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            labels=torch.from_numpy(manifest.label.codes[rows].astype(np.int64)),
+            ids=ids,
+            colour=None if colour is None else torch.from_numpy(colour),
+        )

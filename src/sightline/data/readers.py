@@ -1,0 +1,94 @@
+"""From a configuration to a manifest, whichever of the four sources it names."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sightline.data.csv_reader import read_csv
+from sightline.data.folder_reader import read_folder
+from sightline.data.manifest import TEXT, Category, Manifest, shortened
+from sightline.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from sightline.data.settings import DataConfig
+
+_log = logging.getLogger(__name__)
+
+
+def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest:
+    """The samples that a ``data`` section names, before any split is made.
+
+    ``require_files=False`` lets a table name pictures that are not there and skips the comparison
+    of hashes, for `check`. Rows come sorted by id from a folder and in the file's order from a
+    table.
+
+    Raises ConfigError where no source is named, DataError for everything wrong with the data.
+    """
+    if config.manifest is not None:
+        from sightline.data.splits_file import read_splits
+
+        return read_splits(
+            config.manifest,
+            root=config.image_dir_train,
+            verify=config.verify_files and require_files,
+            workers=config.workers,
+        )
+    if config.train_csv is not None:
+        manifest = read_csv(config, require_files=require_files)
+    elif config.root is not None:
+        manifest = read_folder(config.root, class_names=config.class_names)
+    elif config.digits is not None:
+        from sightline.data.digits import write_digits
+
+        manifest = read_folder(write_digits(config.digits), class_names=config.class_names)
+    else:
+        raise ConfigError(
+            "The configuration names no data.",
+            expected="one of data.root, data.train_csv, data.manifest, data.digits",
+            remedy="add data.root=FOLDER for a folder with one folder of pictures per class",
+        )
+    if config.group_pattern is not None:
+        return group_by_pattern(manifest, config.group_pattern)
+    return manifest
+
+
+def group_by_pattern(manifest: Manifest, pattern: str) -> Manifest:
+    """The manifest with a group per class and per text that the pattern's one group finds in the
+    id.
+
+    A name that occurs under two classes makes two groups and is logged. Raises DataError for ids in
+    which the pattern finds nothing, and where the table has a column of groups already.
+    """
+    if (manifest.group.codes >= 0).any():
+        raise ConfigError(
+            "data.group_pattern and data.group_col both name groups.",
+            remedy="remove one of them",
+        )
+    find = re.compile(pattern).search
+    matches = (find(name) for name in manifest.id)
+    keys = np.asarray([match[1] or "" if match else "" for match in matches], dtype=TEXT)
+    lost = np.flatnonzero(keys == "")
+    if len(lost):
+        raise DataError(
+            f"data.group_pattern finds no object in {len(lost)} of {len(keys)} ids.",
+            expected=f"ids that match {pattern}",
+            got=shortened(manifest.id[lost]),
+            remedy="widen the pattern; ids of a folder are paths such as class/name.jpg",
+        )
+    objects = Category.encode(keys)
+    pairs = np.unique(np.stack([objects.codes, manifest.label.codes], axis=1), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    shared = names[counts > 1]
+    if len(shared):
+        _log.warning(
+            "%d objects occur under several classes and are kept apart per class: %s",
+            len(shared),
+            shortened(objects.names[shared]),
+        )
+    labels = manifest.label.names[manifest.label.codes] if len(manifest.label.names) else keys
+    group = np.strings.add(np.strings.add(labels, "/"), keys)
+    return manifest.with_group(Category.encode(group))

@@ -1,0 +1,186 @@
+"""The ``data`` section of a configuration: where samples come from, their splits, loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sightline.config.section import Section
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Source = Literal["none", "folder", "csv", "manifest", "digits"]
+
+# Which keys only one source reads: set with another source they would be ignored in silence.
+_SOURCE_KEYS: dict[Source, str] = {
+    "folder": "root",
+    "csv": "train_csv",
+    "manifest": "manifest",
+    "digits": "digits",
+}
+_CSV: tuple[Source, ...] = ("csv",)
+_READ_BY: dict[str, tuple[Source, ...]] = {
+    "image_dir_train": ("csv", "manifest"),
+    "sample_csv": _CSV,
+    "image_ext": _CSV,
+    "id_col": _CSV,
+    "target_col": _CSV,
+    "group_col": _CSV,
+    "split_col": _CSV,
+    "fold_col": _CSV,
+    "camera_col": _CSV,
+    "mask_col": _CSV,
+    "class_names": ("folder", "csv", "digits"),
+    "group_pattern": ("folder", "csv", "digits"),
+    "verify_files": ("manifest",),
+}
+
+
+class AugmentConfig(Section):
+    """Random changes to training pictures; every key left empty takes the preset's value."""
+
+    preset: Literal["none", "basic", "strong"] = "basic"
+    """The set of values to start from; none leaves only the resize that evaluation uses."""
+    scale: tuple[float, float] | None = None
+    """Least and greatest share of the picture's area that a crop keeps, each above 0 and at most "
+    "1."""
+    flip: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Probability of a horizontal flip."""
+    rotate: Annotated[float, Field(ge=0, le=180)] | None = None
+    """Greatest rotation to either side, in degrees."""
+    color: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Greatest relative change of brightness, contrast and saturation."""
+    erase: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Probability of erasing a rectangle."""
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> Self:
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(
+                f"scale must be two shares, 0 < least <= greatest <= 1, got {list(self.scale)}"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """Samples, splits and loading; name one of root, train_csv, manifest and digits."""
+
+    root: Path | None = None
+    """A folder with one folder of pictures per class, or with train/val/test folders of such "
+    "folders."""
+    train_csv: Path | None = None
+    """A table with one row per picture; comma, semicolon or tab, UTF-8, a header in the first "
+    "line."""
+    sample_csv: Path | None = None
+    """The sample submission, whose ids and order a submission must have."""
+    image_dir_train: Path | None = None
+    """The folder of the table's pictures; without it the folder that holds the table."""
+    image_ext: str = ".jpg"
+    """Added to an id that is no file name; other image extensions are tried after it."""
+    id_col: str = "ID"
+    """The table's column of ids: file names, with or without extension, perhaps with folders."""
+    target_col: str = "target"
+    """The table's column of labels."""
+    group_col: str | None = None
+    """The table's column of groups (object, patient, page ...), never divided between splits."""
+    split_col: str | None = None
+    """The table's column of splits: train, val, test, query or gallery."""
+    fold_col: str | None = None
+    """The table's column of fold numbers from 0; checked for leaks, then used instead of new "
+    "folds."""
+    camera_col: str | None = None
+    """The table's column of cameras (re-identification)."""
+    mask_col: str | None = None
+    """The table's column of mask files, relative to the picture folder (anomaly detection)."""
+    manifest: Path | None = None
+    """A table written by `sightline split`: samples with splits and a hash of each file's "
+    "content."""
+    digits: Path | None = None
+    """A folder that holds, or is to hold, the handwritten digits bundled with scikit-learn."""
+    verify_files: bool = True
+    """Compare each file with the hash in the manifest before it is used."""
+    class_names: tuple[str, ...] | None = None
+    """The classes to use; without it every class found."""
+    group_pattern: str | None = None
+    """A regular expression with one group that finds the object's name in an id, one group per
+    class and name; for plant/017_3.jpg: `([^/]+)_\\d+\\.\\w+$`."""
+    group_duplicates: bool = True
+    """Keep byte-identical files in one split."""
+    val_fraction: Fraction = 0.15
+    """Share of each class carved off for validation where the data does not say."""
+    test_fraction: Fraction = 0.15
+    """Share of each class carved off and sealed for the test where the data does not say."""
+    folds: Annotated[int, Field(ge=0)] = 0
+    """Number of cross-validation folds over everything but the test; 0 for one validation split."""
+    valid_fold: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """The fold to validate on, counted from 0, or all of them one after the other."""
+    stratify: bool = True
+    """Keep the share of every class alike in all splits and folds."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What to do with a file that cannot be decoded; skip logs and counts it."""
+    min_image_size: Annotated[int, Field(ge=0)] = 0
+    """Least width and height in pixels; `check` names what is smaller."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that decode; 0 decodes in the main process, empty chooses from the processor "
+    "count."""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """Keep decoded pictures on disk; auto does so while they fit."""
+    cache_dir: Path | None = None
+    """Where the cache lives; without it the user's cache folder."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes to training pictures."""
+
+    @property
+    def source(self) -> Source:
+        """Which of the four sources is named, or "none"."""
+        for source, key in _SOURCE_KEYS.items():
+            if getattr(self, key) is not None:
+                return source
+        return "none"
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        named = [key for key in _SOURCE_KEYS.values() if getattr(self, key) is not None]
+        if len(named) > 1:
+            raise ValueError(f"name one source of samples, not {len(named)}: {', '.join(named)}")
+        if not named:
+            return self
+        for key, sources in _READ_BY.items():
+            changed = getattr(self, key) != type(self).model_fields[key].default
+            if changed and self.source not in sources:
+                readers = " or ".join(
+                    _SOURCE_KEYS[name] for name in _SOURCE_KEYS if name in sources
+                )
+                raise ValueError(f"{key} is not read with data.{named[0]}, only with {readers}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_amounts(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "val_fraction and test_fraction leave nothing to train on: "
+                f"{self.val_fraction} + {self.test_fraction} must be below 1"
+            )
+        if self.folds == 1:
+            raise ValueError("folds must be 0 (one validation split) or at least 2, got 1")
+        if self.folds and self.valid_fold != "all" and self.valid_fold >= self.folds:
+            raise ValueError(
+                f"valid_fold must be below folds: {self.valid_fold} with {self.folds} folds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_pattern(self) -> Self:
+        import re
+
+        if self.group_pattern is not None:
+            try:
+                groups = re.compile(self.group_pattern).groups
+            except re.error as error:
+                raise ValueError(f"group_pattern is no regular expression: {error}") from error
+            if groups != 1:
+                raise ValueError(
+                    f"group_pattern needs exactly one group in round brackets, it has {groups}"
+                )
+        return self

@@ -1,0 +1,1 @@
+"""Metrics: pure functions from arrays to numbers, each with a reference it was checked against."""

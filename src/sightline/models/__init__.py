@@ -1,0 +1,1 @@
+"""Networks: timm backbones, their weights, input normalisation, heads and freezing."""

@@ -1,0 +1,120 @@
+"""How a report puts numbers, times and decisions into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sightline.reports.history import measure
+from sightline.reports.record import RunRecord
+
+MISSING = "–"
+_TITLES = {
+    "lr": "learning rate",
+    "valid_loss": "validation loss",
+    "val_loss": "validation loss",
+    "train_loss": "training loss",
+}
+_WORDS = {"f1": "F1", "auroc": "AUROC", "map": "mAP", "ece": "ECE", "pro": "PRO"}
+_SPLITS = {"val": "validation", "train": "training", "oof": "out-of-fold"}
+
+
+def metric_title(name: str) -> str:
+    """Return the name of a metric for a heading.
+
+    >>> metric_title("macro_f1"), metric_title("pixel_auroc"), metric_title("train_loss (fold 1)")
+    ('Macro F1', 'Pixel AUROC', 'Training loss (fold 1)')
+    """
+    plain = measure(name)
+    words = plain.split("_")
+    title = _TITLES.get(plain) or " ".join(_WORDS.get(word, word) for word in words)
+    title = title if title.startswith("mAP") else title[:1].upper() + title[1:]
+    return title + name[len(plain) :]
+
+
+def split_title(split: str) -> str:
+    """Return the name of a split in a sentence: val is validation, train is training."""
+    return _SPLITS.get(split, split)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number for a table: few digits for a fraction, a power of ten where it is tiny.
+
+    >>> number(0.91234), number(None), number(0.0003), number(1234567)
+    ('0.912', '–', '3.00e-04', '1,234,567')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return MISSING
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value and abs(value) < 10 ** (1 - digits):
+        return f"{value:.{digits - 1}e}"
+    return f"{value:,.{digits}f}"
+
+
+def moment(text: Any) -> str:
+    """Return an ISO 8601 time to the second, as people read it; other text as it is."""
+    try:
+        return datetime.fromisoformat(str(text)).strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+    except ValueError:
+        return str(text) if text else MISSING
+
+
+def duration(start: Any, end: Any) -> str:
+    """Return the time between two ISO 8601 times.
+
+    >>> duration("2026-01-01T10:00:00", "2026-01-01T11:02:03")
+    '1 h 2 min'
+    """
+    try:
+        span = datetime.fromisoformat(str(end)) - datetime.fromisoformat(str(start))
+        seconds = round(span.total_seconds())
+    except (ValueError, TypeError):
+        return MISSING
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+
+
+def choice_sentence(record: RunRecord) -> str:
+    """Return how the checkpoint behind the numbers was chosen, in one plain sentence."""
+    best = record.info.get("best")
+    if not isinstance(best, Mapping) or best.get("metric") is None:
+        return "No epoch has been marked as the best one, so no checkpoint was chosen by a metric."
+    train = record.config.get("train")
+    mode = train.get("mode") if isinstance(train, Mapping) else None
+    extreme = {"max": "highest", "min": "lowest"}.get(str(mode), "best")
+    # A metric is named alone, or with its split in front: "val/macro_f1".
+    split, _, metric = str(best["metric"]).rpartition("/")
+    name = metric_title(metric)
+    name = name if name[1:2].isupper() else name[:1].lower() + name[1:]
+    if split or not name.startswith(("validation", "training")):
+        name += f" on the {split_title(split or 'val')} split"
+    seal = "" if split == "test" else " The test split played no part in that choice."
+    return (
+        f"The best checkpoint is that of epoch {best.get('epoch', '?')}, the one with the "
+        f"{extreme} {name} ({number(best.get('value'), 4)}).{seal}"
+    )
+
+
+def sealed_sentence(record: RunRecord) -> str:
+    """Return whether and how often the sealed test split was read, in plain words."""
+    reads = [read for read in record.info.get("test_reads") or [] if isinstance(read, Mapping)]
+    if "test" not in record.evaluations:
+        if reads:
+            return "The test split was read, but the file with its result is not in the run folder."
+        return (
+            "The test split has not been read yet. What is shown comes from other splits; read it "
+            "once, when every choice is made, with “sightline evaluate RUN --split test”."
+        )
+    if not reads:
+        return "There is a test result, but run.json holds no record of the test split being read."
+    last = f"last on {moment(reads[-1].get('time'))} with {reads[-1].get('checkpoint', 'unknown')}"
+    if len(reads) == 1:
+        return f"The test split was read once, {last.removeprefix('last ')}."
+    return (
+        f"The test split was read {len(reads)} times, {last}. Choosing between readings makes the "
+        "result too good."
+    )

@@ -1,0 +1,9 @@
+"""The jobs Sightline does, one file each; TASKS names them all."""
+
+from __future__ import annotations
+
+from sightline.tasks.classification import ClassificationTask
+from sightline.tasks.task import Task
+
+TASKS: dict[str, Task] = {"classify": ClassificationTask()}
+"""Every task by the name its configurations use."""

@@ -1,0 +1,162 @@
+"""Image classification: its configuration, its trainer, its scores and its files.
+
+B images, C classes; logits are (B, C), probabilities their softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from sightline.losses.smoothed_cross_entropy import SmoothedCrossEntropy, class_weights
+from sightline.metrics.classification import (
+    confusion_matrix,
+    mean_cross_entropy,
+)
+from sightline.models.classifier import Classifier, create_classifier
+from sightline.models.freezing import freeze_matching
+from sightline.tasks.classification_result import (
+    HEADLINE,
+    ClassificationResult,
+    classification_result,
+    prediction_rows,
+)
+from sightline.tasks.config import TaskConfig
+from sightline.training.callbacks import Callback
+from sightline.training.evaluator import join_by_id
+from sightline.training.recipe import optimizer_and_schedule
+from sightline.training.settings import TrainConfig, trainer_config
+from sightline.training.trainer import BaseTrainer
+
+
+class ClassifyTrainConfig(TrainConfig):
+    """The `train` section with what only classification has."""
+
+    monitor: str | None = "macro_f1"
+    """Validation metric that chooses the best epoch: macro_f1, accuracy, or null for the loss."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target given to all classes alike (Szegedy et al. 2016)."""
+    class_weights: Literal["none", "balanced", "sqrt"] = "none"
+    """Weigh classes by the inverse of their size, its square root, or not."""
+
+
+class ClassifyConfig(TaskConfig):
+    """A classification run from data to evaluation."""
+
+    task: Literal["classify"] = "classify"
+    """Image classification."""
+    train: ClassifyTrainConfig = ClassifyTrainConfig()
+
+
+class ClassificationTrainer(BaseTrainer):
+    """Trains a Classifier with smoothed, weighted cross-entropy."""
+
+    train: ClassifyTrainConfig
+    steps_per_epoch: int
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """The loss of a batch of augmented images."""
+        logits = self.model(batch.images, batch.colour)
+        return {"loss": self.loss_fn(logits, batch.labels)}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Ids, logits (B, C) in float32 and targets (B,) of a batch."""
+        return _forward(self.model, batch)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and schedule of the `train` section."""
+        return optimizer_and_schedule(
+            self.model, self.train, steps_per_epoch=self.steps_per_epoch
+        )
+
+    def compute_metrics(self, outputs: list[Any]) -> dict[str, float]:
+        """Loss, macro-F1 and accuracy of the whole split."""
+        rows = join_by_id(outputs)
+        logits, targets = rows["logits"], rows["targets"]
+        matrix = confusion_matrix(targets, logits.argmax(axis=1), logits.shape[1])
+        scores = {name: float(score(matrix)) for name, score in HEADLINE.items()}
+        return {"loss": mean_cross_entropy(logits, targets), **scores}
+
+
+class ClassificationTask:
+    """Image classification, as the workflows see it."""
+
+    config = ClassifyConfig
+
+    def create_model(
+        self, config: ClassifyConfig, class_names: Sequence[str], *, trained: bool
+    ) -> Classifier:
+        """A backbone with a linear head, frozen as `train.freeze` says."""
+        settings = config.model
+        if trained:
+            unused = {"pretrained": False, "weights": None, "weights_partial": False}
+            settings = settings.model_copy(update=unused)
+        model = create_classifier(settings, len(class_names), img_size=config.train.img_size)
+        freeze_matching(model, config.train.freeze)
+        return model
+
+    def create_trainer(
+        self,
+        config: ClassifyConfig,
+        model: torch.nn.Module,
+        *,
+        class_counts: Sequence[int],
+        steps_per_epoch: int,
+        checkpoint_dir: Path,
+        callbacks: Sequence[Callback],
+    ) -> ClassificationTrainer:
+        """A trainer whose class weights come from the counts of the fit split."""
+        train = config.train
+        scheme = train.class_weights
+        weights = None if scheme == "none" else class_weights(class_counts, scheme)
+        trainer = ClassificationTrainer(
+            model,
+            SmoothedCrossEntropy(train.label_smoothing, weights),
+            train.device,
+            checkpoint_dir,
+            config=trainer_config(train, config.output),
+            callbacks=callbacks,
+        )
+        trainer.train, trainer.steps_per_epoch = train, steps_per_epoch
+        return trainer
+
+    def forward(self, model: torch.nn.Module, batch: Any) -> dict[str, Any]:
+        """Ids, logits (B, C) in float32 and targets (B,) of a batch."""
+        return _forward(model, batch)
+
+    def evaluate(
+        self,
+        outputs: Sequence[dict[str, Any]],
+        *,
+        ids: Sequence[str],
+        groups: Any,
+        class_names: Sequence[str],
+        config: ClassifyConfig,
+    ) -> ClassificationResult:
+        """Scores with intervals over images, or over groups (N,) where they are given."""
+        rows = join_by_id(outputs, ids)
+        return classification_result(
+            rows["ids"],
+            rows["logits"].astype(np.float64),
+            rows["targets"],
+            class_names=class_names,
+            groups=groups,
+            config=config.eval,
+            seed=config.project.seed,
+        )
+
+    def predict(
+        self, outputs: Sequence[dict[str, Any]], class_names: Sequence[str]
+    ) -> tuple[list[str], list[list[Any]]]:
+        """The most probable class, its probability, and every class's probability."""
+        rows = join_by_id(outputs)
+        return prediction_rows(rows["ids"], rows["logits"].astype(np.float64), class_names)
+
+
+def _forward(model: torch.nn.Module, batch: Any) -> dict[str, Any]:
+    return {"ids": batch.ids, "logits": model(batch.images).float(), "targets": batch.labels}

@@ -1,0 +1,85 @@
+"""A run's trained model, ready to be applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sightline.config import load_config
+from sightline.errors import CheckpointError
+from sightline.runs import RunFolder
+from sightline.tasks import TASKS
+from sightline.tasks.config import TaskConfig
+from sightline.tasks.task import Task
+from sightline.training.checkpoint import load_checkpoint_file
+from sightline.training.evaluator import collect_outputs
+from sightline.training.runtime import Precision, resolve_device, resolve_precision
+
+TASK_CONFIGS = {name: task.config for name, task in TASKS.items()}
+"""Configuration class of every task, as load_config wants it."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model of one checkpoint with what is needed to use it."""
+
+    config: TaskConfig
+    task: Task
+    model: nn.Module
+    class_names: tuple[str, ...]
+    device: torch.device
+    precision: Precision
+    checkpoint: str
+    epoch: int
+
+    def outputs(
+        self, loader: Iterable[Any], progress: Callable[[int], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """What the task's forward pass returns for every batch."""
+        return collect_outputs(
+            self.model,
+            loader,
+            lambda batch: self.task.forward(self.model, batch),
+            device=self.device,
+            precision=self.precision,
+            progress=progress,
+        )
+
+
+def run_config(run: RunFolder) -> TaskConfig:
+    """The configuration a run was trained with."""
+    config = load_config(str(run.config_file), tasks=TASK_CONFIGS)
+    assert isinstance(config, TaskConfig)
+    return config
+
+
+def load_trained(
+    run: RunFolder, *, checkpoint: str = "best_model.pth", device: str = "auto"
+) -> TrainedModel:
+    """The model of a run's checkpoint; raises CheckpointError when there is none yet."""
+    config = run_config(run)
+    source = run.ckpt / checkpoint
+    state = load_checkpoint_file(source)
+    class_names = tuple(state["about"]["class_names"])
+    task, place = TASKS[config.task], resolve_device(device)
+    model = task.create_model(config, class_names, trained=True)
+    try:
+        model.load_state_dict(state.get("average", state["model"]))
+    except RuntimeError as error:
+        raise CheckpointError(
+            "The checkpoint does not fit the run's configuration.",
+            got=str(error).splitlines()[1].strip(),
+            where=source,
+            remedy="was config.yaml in the run folder edited? put it back as it was",
+        ) from error
+    model.to(place)
+    if config.train.channels_last:
+        model.to(memory_format=torch.channels_last)
+    precision = resolve_precision(config.train.precision, place, amp=config.train.amp)
+    return TrainedModel(
+        config, task, model, class_names, place, precision, checkpoint, int(state["epoch"])
+    )

@@ -1,0 +1,1 @@
+"""The trainer, its observers, checkpoints, and the machine it runs on."""

@@ -1,0 +1,175 @@
+"""Checkpoint files: written whole or not at all, read without running anything in them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightline.errors import CheckpointError
+
+FORMAT = 1
+PARTIAL = ".partial"
+
+
+def save_checkpoint_file(state: dict[str, Any], target: Path) -> None:
+    """Write a checkpoint beside its target, flush it to the disk, and rename it into place.
+
+    Whatever goes wrong, the file that was there stays as it was. Raises CheckpointError for a
+    full disk, a missing permission or a value that is neither a tensor nor plain data.
+    """
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as handle:
+            torch.save({"format": FORMAT, **state}, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, target)
+        _sync_folder(target.parent)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _cannot_write(target, error) from error
+
+
+def link_checkpoint_file(source: Path, target: Path) -> None:
+    """Give a written checkpoint a second name: a hard link, or a copy where links are impossible."""
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+            with open(partial, "rb") as handle:
+                os.fsync(handle.fileno())
+        os.replace(partial, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _cannot_write(target, error) from error
+
+
+def load_checkpoint_file(source: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; only tensors and plain data are ever unpickled.
+
+    Raises CheckpointError for a file that is missing, truncated, not a checkpoint of ours, or
+    holds a pickled object.
+    """
+    source = Path(source)
+    if not source.is_file():
+        raise CheckpointError(
+            "The checkpoint is not there.",
+            where=source,
+            got=_siblings(source),
+            remedy="give one of those, or the run's folder",
+        )
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(source):
+            raise _holds_objects(source, error) from error
+        raise _damaged(source) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise _damaged(source) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(
+            "The file is not a checkpoint of this version of Sightline.",
+            expected=f"format {FORMAT}",
+            got=f"format {state.get('format')!r}" if isinstance(state, dict) else type(state),
+            where=source,
+            remedy="for plain weights use model.weights=FILE",
+        )
+    return state
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Delete what a killed process left half-written in a checkpoint folder."""
+    for leftover in Path(folder).glob(f".*{PARTIAL}"):
+        leftover.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """The value as tensors and plain data, which is all a checkpoint may hold.
+
+    NumPy numbers become Python's, arrays become tensors, paths become text; mappings and
+    sequences are converted inside. Raises CheckpointError for anything else.
+    """
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        return value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, list | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.item() if value.ndim == 0 else torch.as_tensor(value)
+    raise CheckpointError(
+        f"A checkpoint cannot hold a {type(value).__name__}.",
+        expected="tensors, numbers, text, lists and mappings",
+        got=repr(value)[:80],
+        remedy="return plain data from state_dict()",
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _cannot_write(target: Path, error: Exception) -> CheckpointError:
+    cause: BaseException = error
+    while not isinstance(cause, OSError) and (cause.__cause__ or cause.__context__):
+        cause = cause.__cause__ or cause.__context__ or cause
+    if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "allow writing there, or choose another folder with output.exp_dir=FOLDER"
+    else:
+        remedy = "free some space and continue with --resume; the earlier checkpoint is intact"
+    return CheckpointError(
+        f"The checkpoint {target.name} could not be written.",
+        got=str(cause).splitlines()[0] if str(cause) else type(cause).__name__,
+        where=target,
+        remedy=remedy,
+    )
+
+
+def _damaged(source: Path) -> CheckpointError:
+    return CheckpointError(
+        "The checkpoint is damaged or cut short, so nothing was loaded from it.",
+        got=f"{source.stat().st_size} bytes that are no complete checkpoint",
+        where=source,
+        remedy=f"use another one: {_siblings(source)}",
+    )
+
+
+def _holds_objects(source: Path, error: Exception) -> CheckpointError:
+    name = next((word for word in str(error).split() if "." in word and "(" not in word), "")
+    return CheckpointError(
+        "The checkpoint holds a pickled object, which could run code, so it was not loaded.",
+        expected="tensors and plain data only",
+        got=name.strip("`'\".,") or str(error).splitlines()[0],
+        where=source,
+        remedy="load it where it was made and save its state_dict() alone",
+    )
+
+
+def _siblings(source: Path) -> str:
+    others = sorted(path.name for path in source.parent.glob("*.pth") if path != source)
+    return ", ".join(others[:6]) if others else f"no other .pth file in {source.parent}"

@@ -1,0 +1,60 @@
+"""The check that keeps NaN and infinity out of the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from sightline.errors import NonFiniteError
+from sightline.training.batches import sample_ids
+from sightline.training.progress import Progress
+
+
+def all_finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether no value of any tensor is NaN or infinite; one fused pass per device and type.
+
+    This is the pass torch's own gradient scaler makes, with a scale of one.
+    """
+    kinds: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    for (device, _), group in kinds.items():
+        found, unit = torch.zeros(1, device=device), torch.ones(1, device=device)
+        torch._amp_foreach_non_finite_check_and_unscale_(group, found, unit)
+        if found.item():
+            return False
+    return True
+
+
+def non_finite_error(
+    loss: float, model: nn.Module, group: list[Any], progress: Progress
+) -> NonFiniteError:
+    """The error that names the step, the tensors and the samples of a non-finite step."""
+    named = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+    ]
+    if math.isfinite(loss):
+        got = f"finite loss {loss:.4g} but non-finite gradients of {_first(named)}"
+    else:
+        got = f"loss {loss}"
+    ids = [one for batch in group for one in sample_ids(batch)]
+    samples = f", samples {_first(ids)}" if ids else ""
+    last = progress.batch + len(group) - 1
+    return NonFiniteError(
+        f"Step {progress.step + 1} is not finite; the weights are those of the step before.",
+        expected="a finite loss and finite gradients",
+        got=got,
+        where=f"epoch {progress.epoch + 1}, batch {progress.batch}..{last}{samples}",
+        remedy="lower train.lr, set train.grad_clip_norm=1, use train.amp=false, "
+        "or look at those samples with `sightline check`",
+    )
+
+
+def _first(names: list[str], most: int = 6) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
