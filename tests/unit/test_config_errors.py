@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sightline.config import Section, load_config
 from sightline.config.suggest import nearest_keys
@@ -128,15 +128,15 @@ WRONG_VALUES = [
     ("train: {epochs: 3.0}", "train.epochs: expected an integer; got 3.0 (c.yaml:2)"),
     ("train: {epochs: true}", "train.epochs: expected an integer; got true (c.yaml:2)"),
     ("train: {epochs: null}", "train.epochs: expected an integer; got null (nothing) (c.yaml:2)"),
-    ("train: {lr: -1}", "train.lr: expected a number, > 0; got -1 (c.yaml:2)"),
-    ("train: {lr: .inf}", "train.lr: expected a number, > 0; got Infinity (c.yaml:2)"),
-    ("train: {lr: 1e999}", "train.lr: expected a number, > 0; got Infinity (c.yaml:2)"),
-    ("train: {lr: .nan}", "train.lr: expected a number, > 0; got NaN (c.yaml:2)"),
+    ("train: {lr: -1}", "train.lr: expected a number > 0; got -1 (c.yaml:2)"),
+    ("train: {lr: .inf}", "train.lr: expected a number > 0; got Infinity (c.yaml:2)"),
+    ("train: {lr: 1e999}", "train.lr: expected a number > 0; got Infinity (c.yaml:2)"),
+    ("train: {lr: .nan}", "train.lr: expected a number > 0; got NaN (c.yaml:2)"),
     (
         "train: {weight_decay: -1}",
-        "train.weight_decay: expected a number, >= 0 or null; got -1 (c.yaml:2)",
+        "train.weight_decay: expected a number >= 0 or null; got -1 (c.yaml:2)",
     ),
-    ("data: {folds: 1}", "data.folds: expected an integer, >= 2, <= 20; got 1 (c.yaml:2)"),
+    ("data: {folds: 1}", "data.folds: expected an integer >= 2, <= 20; got 1 (c.yaml:2)"),
     (
         "data: {valid_fold: al}",
         'data.valid_fold: expected an integer or all; got text "al"; did you mean all? (c.yaml:2)',
@@ -165,7 +165,7 @@ WRONG_VALUES = [
     ),
     (
         "train: {lr: {a: 1}}",
-        "train.lr: expected a number, > 0; got a section with a (c.yaml:2)",
+        "train.lr: expected a number > 0; got a section with a (c.yaml:2)",
     ),
     ("model: {pooling: gem}", "model.name: this key is required; expected text (c.yaml:2)"),
     ("stages: [{size: x}]", 'stages[0].size: expected an integer; got text "x" (c.yaml:2)'),
@@ -217,7 +217,8 @@ def test_an_unknown_key_says_how_to_see_all_keys(complain):
 def test_a_like_key_beside_comes_before_the_same_key_elsewhere():
     assert nearest_keys(Config, ("model", "nam")) == ["model.name"]
     assert nearest_keys(Config, ("data", "fold")) == ["data.folds"]
-    assert nearest_keys(Config, ("train", "kind"))[0] == "tagged.kind"
+    assert nearest_keys(Config, ("train", "size")) == ["tagged.size"]
+    assert nearest_keys(Config, ("model", "epoch")) == ["train.epochs"]
 
 
 def test_all_problems_are_listed_at_once(complain):
@@ -225,7 +226,7 @@ def test_all_problems_are_listed_at_once(complain):
     assert "has 5 problems:" in message
     for place in ("(c.yaml:3)", "(c.yaml:4)", "(c.yaml:5)"):
         assert place in message
-    assert 'data.folds: expected an integer, >= 2, <= 20; got text "x"' in message
+    assert 'data.folds: expected an integer >= 2, <= 20; got text "x"' in message
     assert "(command line data.folds=x)" in message
     assert "data.fold: unknown key; did you mean data.folds? (command line data.fold=3)" in message
 
@@ -250,7 +251,10 @@ def test_a_section_told_apart_by_a_key(complain):
         "tagged: {kind: step, sise: 1}"
     )
     message = complain("tagged: {kind: stop}")
-    assert 'tagged.kind: expected one of cosine, step; got text "stop" (c.yaml:2)' in message
+    assert (
+        'tagged.kind: expected one of cosine, step; got text "stop"; did you mean step? (c.yaml:2)'
+        in message
+    )
     message = complain("tagged: {size: 1}")
     assert "tagged.kind: this key is required" in message
 
@@ -274,7 +278,7 @@ def test_a_section_told_apart_by_content_complains_about_the_nearest(complain):
         ("trian.lr=3", "did you mean train?"),
         ("train.lr.x=3", "train.lr is a single value; nothing can be set below it"),
         ("train.milestones.0=3", "set it whole, as in train.milestones=[...]"),
-        ("task.x=3", "task is a single value"),
+        ("task.x=3", 'task is text "t" (c.yaml:1); nothing can be set below it'),
         ("recipe=a/b", "unknown key"),
     ],
 )
@@ -332,11 +336,29 @@ def test_an_empty_path_is_refused(tmp_path):
         load_config(str(tmp_path / "c.yaml"), tasks={"t": WithPath})
 
 
-def test_a_default_that_does_not_fit_is_not_called_missing(tmp_path):
-    class Wrong(Section):
-        task: Literal["t"]
+@pytest.mark.parametrize("text", ["", "inner: {}"])
+def test_a_default_that_does_not_fit_is_a_fault_of_the_program(tmp_path, text):
+    class Inner(Section):
         n: int = Field(default=0, ge=1)
 
-    (tmp_path / "c.yaml").write_text("task: t\n")
-    with pytest.raises(ConfigError, match="n: expected an integer, >= 1; its default"):
+    class Wrong(Section):
+        task: Literal["t"]
+        inner: Inner = Inner()
+
+    (tmp_path / "c.yaml").write_text(f"task: t\n{text}\n")
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
         load_config(str(tmp_path / "c.yaml"), tasks={"t": Wrong})
+
+
+def test_a_rule_between_keys_names_the_file_rather_than_its_recipe(tmp_path, complain, monkeypatch):
+    monkeypatch.setattr("sightline.config.recipes._FOLDER", tmp_path)
+    (tmp_path / "base.yaml").write_text("train:\n  amp: false\n")
+    message = complain("recipe: base\ntrain:\n  precision: fp16")
+    assert "would never be used (c.yaml:3)" in message
+
+
+def test_a_section_made_in_python_is_strict_too():
+    with pytest.raises(ValidationError):
+        Train(epochs="3")
+    with pytest.raises(ValidationError):
+        Train(lr=float("inf"))

@@ -96,9 +96,9 @@ number: 1e16
 """
 
 
-def reload(text, folder):
+def reload(text, folder, task=Config):
     (folder / "again.yaml").write_text(text, encoding="utf-8")
-    return load_config(str(folder / "again.yaml"), tasks={"t": Config, "any": Any_})
+    return load_config(str(folder / "again.yaml"), tasks={"t": task})
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_every_key_is_preceded_by_its_meaning_and_limits(config):
         else lines.index("  rate: 0.0001")
     )
     assert lines[at - 1] == (
-        "  # Peak learning rate, reached after the warm-up. (a number, > 0, <= 1)"
+        "  # Peak learning rate, reached after the warm-up. (a number > 0, <= 1)"
     )
     assert "  # Direction. (one of min, max)" in lines
     assert "  # Largest norm; null: none. (a number or null)" in lines
@@ -154,6 +154,15 @@ def test_every_key_is_preceded_by_its_meaning_and_limits(config):
 def test_a_section_without_a_line_of_its_own_shows_that_of_its_class(config):
     lines = render_config(config).splitlines()
     assert lines[lines.index("project:") - 1] == f"# {ProjectConfig.__doc__}"
+
+
+def test_paths_can_be_written_relative_to_the_file_that_will_hold_them(tmp_path):
+    written = Any_(path=tmp_path / "a/b")
+    assert f"path: {tmp_path / 'a/b'}\n" in render_config(written)
+    text = render_config(written, relative_to=tmp_path)
+    assert "path: a/b\n" in text
+    assert reload(text, tmp_path, Any_).path == written.path
+    assert "path: /a\n" in render_config(Any_(path=Path("/a")), relative_to=tmp_path)
 
 
 def test_a_constant_is_written_plainly():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
 from sightline.data.digits import write_digits
+from sightline.data.file_chunks import over_files
 from sightline.data.findings import HEADER, CheckReport, Finding
 from sightline.data.fingerprints import digest_text, digests, scan
 from sightline.data.folder_reader import read_folder
@@ -18,6 +20,11 @@ from sightline.data.lint import check
 from sightline.data.manifest import Manifest
 from sightline.data.near_duplicates import near_duplicates
 from sightline.errors import DataError
+
+
+def end_process(root: str, names: list[str]) -> None:
+    """What a decoder that crashes does to its process."""
+    os._exit(1)
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
@@ -236,6 +243,13 @@ def test_processes_find_what_one_process_finds(
     assert (shared.thumbnails == alone.thumbnails).all()
     assert shared.problems == alone.problems == {15: "not a picture in a known format"}
     assert (digests(table, workers=2) == alone.record["digest"]).all()
+
+
+def test_a_process_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.data.file_chunks._PARALLEL_FROM", 1)
+    table = manifest(tmp_path, ["a/1.jpg"])
+    with pytest.raises(DataError, match=r"ended without an answer[\s\S]*rows 0 to 255"):
+        list(over_files(table, end_process, workers=2))
 
 
 def test_a_digest_is_that_of_the_bytes(tmp_path: Path) -> None:

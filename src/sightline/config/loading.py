@@ -101,13 +101,12 @@ def _written(layer: Layer, key: Key) -> Any:
 def _with_absolute_paths(value: Any, key: Key, layer: Layer, problems: list[Problem]) -> Any:
     """The same value with every path in it absolute; an empty path becomes a problem."""
     if isinstance(value, Section):
-        changed = {}
-        for name, (attribute, _) in fields_by_key(type(value)).items():
-            old = getattr(value, attribute)
-            new = _with_absolute_paths(old, (*key, name), layer, problems)
-            if new is not old:
-                changed[attribute] = new
-        copy = value.model_copy(update=changed)
+        fields = fields_by_key(type(value)).items()
+        made = {
+            name: _with_absolute_paths(getattr(value, attribute), (*key, name), layer, problems)
+            for name, (attribute, _) in fields
+        }
+        copy = type(value).model_validate(made)  # not model_copy: this checks the defaults
         copy.model_fields_set.intersection_update(value.model_fields_set)
         return copy
     if isinstance(value, Path):

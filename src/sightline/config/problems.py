@@ -115,10 +115,8 @@ def _text(detail: ErrorDetails, key: Key, section: type[Section], layer: Layer) 
     else:
         words = dict.fromkeys(describe(found) for found in annotations_at(section, key))
         expected = f"expected {' or '.join(words)}" if words else _reworded(detail["msg"])
-    if kind == "missing":
+    if kind in ("missing", "union_tag_not_found"):
         return f"this key is required; {expected}"
-    if not _is_written(layer, key):
-        return f"{expected}; its default does not fit, so give it a value"
     value = layer.value(key)
     return f"{expected}; got {got(value)}{_hint(value, annotations_at(section, key))}"
 

@@ -7,6 +7,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sightline.config.schema import describe, fields_by_key, plain
@@ -21,9 +22,12 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def render_config(config: Section) -> str:
-    """Return the full YAML of a configuration, with the meaning and limits of every key."""
-    return "".join(_section(config, 0, has_comments=True))
+def render_config(config: Section, *, relative_to: Path | None = None) -> str:
+    """Return the full YAML of a configuration, with the meaning and limits of every key.
+
+    Paths inside `relative_to` are written relative to it: for a file that will lie there.
+    """
+    return "".join(_section(config, 0, has_comments=True, relative_to=relative_to))
 
 
 def dump_config(config: Section) -> str:
@@ -37,7 +41,9 @@ def plain_tree(config: Section) -> dict[str, Any]:
     return tree
 
 
-def _section(config: Section, depth: int, *, has_comments: bool) -> Iterator[str]:
+def _section(
+    config: Section, depth: int, *, has_comments: bool, relative_to: Path | None = None
+) -> Iterator[str]:
     indent = "  " * depth
     for key, (attribute, field) in fields_by_key(type(config)).items():
         value = getattr(config, attribute)
@@ -48,9 +54,11 @@ def _section(config: Section, depth: int, *, has_comments: bool) -> Iterator[str
             yield from _comment(field.description or _summary(value), limits, indent)
         if isinstance(value, Section) and type(value).model_fields:
             yield f"{indent}{_text(key)}:\n"
-            yield from _section(value, depth + 1, has_comments=has_comments)
+            yield from _section(
+                value, depth + 1, has_comments=has_comments, relative_to=relative_to
+            )
         else:
-            yield f"{indent}{_text(key)}: {_flow(plain(value))}\n"
+            yield f"{indent}{_text(key)}: {_flow(plain(value, relative_to))}\n"
 
 
 def _summary(value: Any) -> str:

@@ -106,18 +106,24 @@ def is_list(annotation: Any) -> bool:
     return any(_is_list(get_origin(member)) for member, _ in members(annotation))
 
 
-def plain(value: Any) -> Any:
-    """Return a value as mappings, lists, text, numbers, booleans and None, keys as users write."""
+def plain(value: Any, relative_to: Path | None = None) -> Any:
+    """Return a value as mappings, lists, text, numbers, booleans and None, keys as users write.
+
+    Paths inside the folder `relative_to` become relative to it.
+    """
     if isinstance(value, Section):
         fields = fields_by_key(type(value)).items()
-        return {key: plain(getattr(value, attribute)) for key, (attribute, _) in fields}
+        return {key: plain(getattr(value, name), relative_to) for key, (name, _) in fields}
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner, relative_to) for key, inner in value.items()}
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(inner) for inner in value)
+        return sorted(plain(inner, relative_to) for inner in value)
     if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    return str(value) if isinstance(value, PurePath) else value
+        return [plain(inner, relative_to) for inner in value]
+    if not isinstance(value, PurePath):
+        return value
+    is_inside = relative_to is not None and value.is_relative_to(relative_to)
+    return str(value.relative_to(str(relative_to)) if is_inside else value)
 
 
 def _describe_member(member: Any, metadata: tuple[Any, ...]) -> str:
@@ -125,7 +131,7 @@ def _describe_member(member: Any, metadata: tuple[Any, ...]) -> str:
     if member is type(None):
         return "null"
     if member in _WORDS:
-        return ", ".join([_WORDS[member], *_constraints(metadata)])
+        return f"{_WORDS[member]} {', '.join(_constraints(metadata))}".strip()
     if origin is Literal:
         values = ", ".join(_word(value) for value in arguments)
         return f"one of {values}" if len(arguments) > 1 else values

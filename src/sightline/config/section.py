@@ -11,14 +11,14 @@ class Section(BaseModel):
     Unknown keys are refused, text is never taken for a number or a boolean, an integer is accepted
     for a float, and NaN and infinity are not. Validators must not touch the disk: relative paths
     become absolute only after validation. They must not look at `model_fields_set` either: a
-    saved configuration holds every key.
+    saved configuration holds every key. Defaults are checked by load_config, not by the class:
+    read from JSON, pydantic's strict mode refuses the default of every path.
     """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         strict=True,
-        validate_default=True,
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )

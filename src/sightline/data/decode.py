@@ -14,8 +14,7 @@ Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, 0..255."""
 
 VERSION = 1
-"""Changes whenever the same bytes would be decoded to other pixels; caches carry it in their "
-"name."""
+"""Changes whenever the same bytes would be decoded to other pixels; caches carry it in their name."""
 
 
 def decode(data: bytes, shorter_side: int | None = None) -> Pixels:
@@ -55,8 +54,7 @@ def _shrunk(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB; 16-bit and palette images are brought there without clipping or "
-    "warnings."""
+    """The image in RGB; 16-bit and palette images are brought there without clipping or warnings."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         values: Any = np.asarray(image)
         scaled = values >> 8 if values.max(initial=0) > 255 else values

@@ -71,7 +71,8 @@ def digests(manifest: Manifest, workers: int | None = None) -> Digests:
     """The content hash of every row's file, (N, 2); DataError lists files that cannot be read."""
     result = np.zeros((len(manifest), 2), np.uint64)
     unread: list[str] = []
-    for start, (hashes, failed) in over_files(manifest, _hash_chunk, workers=workers):
+    chunks = over_files(manifest, _hash_chunk, workers=workers, processes=False)
+    for start, (hashes, failed) in chunks:
         result[start : start + len(hashes)] = hashes
         unread += [f"{manifest.path[start + row]} ({reason})" for row, reason in failed.items()]
     if unread:
@@ -189,7 +190,7 @@ def _thumbnail(image: Image, orientation: int) -> npt.NDArray[np.uint8]:
 
     # JPEG decodes grey at a fraction of the size and still reads every byte, so a cut file is
     # found.
-    image.draft("L", (4 * THUMBNAIL[0], 4 * THUMBNAIL[1]))
+    image.draft("L", (8 * THUMBNAIL[0], 8 * THUMBNAIL[1]))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         # Converting to 8 bits would clip; the range of the picture itself shows its content.
         values = np.asarray(image, np.float32)

@@ -32,8 +32,7 @@ class Category:
 
     @classmethod
     def encode(cls, values: Sequence[str] | Strings) -> Category:
-        """Encode text; the empty string becomes -1. Names are sorted, so order of rows is "
-        "irrelevant."""
+        """Encode text; the empty string becomes -1. Names are sorted, so order of rows is irrelevant."""
         names, inverse = np.unique(np.asarray(values, dtype=TEXT), return_inverse=True)
         codes = inverse.reshape(-1).astype(np.int32)
         if len(names) and names[0] == "":

@@ -19,10 +19,11 @@ _MOST_BITS = 6
 _BANDS = ((0, 11), (11, 11), (22, 11), (33, 11), (44, 10), (54, 10))
 # Neighbours compared in each sorted band: bounds the work where thousands share a hash.
 _WINDOW = 16
-# A re-encoded or resized picture differs by 1 to 2 grey levels per thumbnail pixel, another
-# photograph of the same scene by more than 5.
-_CORRELATION = 0.998
-_LEVELS = 3.0
+# What may be left of the difference once brightness and contrast agree (root mean square, against
+# the deviation of the picture itself), never held finer than what decoders and resizers disagree
+# by, nor coarser than another photograph of the same scene.
+_RESIDUAL = 0.063
+_FINEST_LEVELS, _COARSEST_LEVELS = 1.1, 3.5
 # A thumbnail that varies less holds no picture to recognise.
 _LEAST_DEVIATION = 8.0
 _BLOCK = 65_536
@@ -100,11 +101,11 @@ def _alike(thumbnails: npt.NDArray[np.uint8], pairs: Pairs) -> npt.NDArray[np.bo
     one, other = (thumbnails[pairs[:, side]].astype(np.float32) for side in (0, 1))
     one -= one.mean(axis=1, keepdims=True)
     other -= other.mean(axis=1, keepdims=True)
-    deviations = one.std(axis=1), other.std(axis=1)
-    correlation = (one * other).mean(axis=1) / (deviations[0] * deviations[1])
-    other *= (deviations[0] / deviations[1])[:, None]
-    # Contrast is made equal to the weaker one so that a dark copy is not held to finer levels.
-    levels = np.abs(one - other).mean(axis=1) * (
-        np.minimum(*deviations) / np.maximum(deviations[0], 1e-6)
-    )
-    return np.asarray((correlation >= _CORRELATION) & (levels <= _LEVELS), np.bool_)
+    deviation, other_deviation = one.std(axis=1), other.std(axis=1)
+    gain = (one * other).mean(axis=1) / other_deviation**2
+    residual = (one - gain[:, None] * other).std(axis=1)
+    # The fit runs towards the first picture; the paler of the two sets the scale.
+    paler = np.minimum(deviation, other_deviation)
+    residual *= paler / deviation
+    allowed = np.clip(_RESIDUAL * paler, _FINEST_LEVELS, _COARSEST_LEVELS)
+    return np.asarray((gain > 0) & (residual <= allowed), np.bool_)

@@ -43,8 +43,8 @@ class AugmentConfig(Section):
     preset: Literal["none", "basic", "strong"] = "basic"
     """The set of values to start from; none leaves only the resize that evaluation uses."""
     scale: tuple[float, float] | None = None
-    """Least and greatest share of the picture's area that a crop keeps, each above 0 and at most "
-    "1."""
+    """Least and greatest share of the picture's area that a crop keeps, each above 0 and at most
+    1."""
     flip: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability of a horizontal flip."""
     rotate: Annotated[float, Field(ge=0, le=180)] | None = None
@@ -67,11 +67,11 @@ class DataConfig(Section):
     """Samples, splits and loading; name one of root, train_csv, manifest and digits."""
 
     root: Path | None = None
-    """A folder with one folder of pictures per class, or with train/val/test folders of such "
-    "folders."""
+    """A folder with one folder of pictures per class, or with train/val/test folders of such
+    folders."""
     train_csv: Path | None = None
-    """A table with one row per picture; comma, semicolon or tab, UTF-8, a header in the first "
-    "line."""
+    """A table with one row per picture; comma, semicolon or tab, UTF-8, a header in the first
+    line."""
     sample_csv: Path | None = None
     """The sample submission, whose ids and order a submission must have."""
     image_dir_train: Path | None = None
@@ -87,15 +87,15 @@ class DataConfig(Section):
     split_col: str | None = None
     """The table's column of splits: train, val, test, query or gallery."""
     fold_col: str | None = None
-    """The table's column of fold numbers from 0; checked for leaks, then used instead of new "
-    "folds."""
+    """The table's column of fold numbers from 0; checked for leaks, then used instead of new
+    folds."""
     camera_col: str | None = None
     """The table's column of cameras (re-identification)."""
     mask_col: str | None = None
     """The table's column of mask files, relative to the picture folder (anomaly detection)."""
     manifest: Path | None = None
-    """A table written by `sightline split`: samples with splits and a hash of each file's "
-    "content."""
+    """A table written by `sightline split`: samples with splits and a hash of each file's
+    content."""
     digits: Path | None = None
     """A folder that holds, or is to hold, the handwritten digits bundled with scikit-learn."""
     verify_files: bool = True
@@ -122,8 +122,8 @@ class DataConfig(Section):
     min_image_size: Annotated[int, Field(ge=0)] = 0
     """Least width and height in pixels; `check` names what is smaller."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Processes that decode; 0 decodes in the main process, empty chooses from the processor "
-    "count."""
+    """Processes that decode; 0 decodes in the main process, empty chooses from the processor
+    count."""
     cache: Literal["auto", "on", "off"] = "auto"
     """Keep decoded pictures on disk; auto does so while they fit."""
     cache_dir: Path | None = None

@@ -66,13 +66,6 @@ def read_table(
             ) from error
 
 
-def column_names(file: Path) -> list[str]:
-    """The names in a table's header."""
-    with _open(file) as handle:
-        header, _ = _header(file, handle, ())
-    return header
-
-
 def _open(file: Path) -> TextIO:
     try:
         return open(file, newline="", encoding="utf-8-sig")

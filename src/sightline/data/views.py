@@ -102,8 +102,7 @@ def central_view(height: int, width: int) -> View:
 def random_view(
     random: np.random.Generator, height: int, width: int, *, size: int, ranges: Augmentation
 ) -> View:
-    """A random crop (Szegedy et al. 2015) with the changes the ranges allow, for a square "
-    "output."""
+    """A random crop (Szegedy et al. 2015) with the changes the ranges allow, for a square output."""
     change = ranges.color
     draw = random.random(8)
     return View(

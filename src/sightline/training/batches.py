@@ -13,7 +13,8 @@ from sightline.errors import TrainingError
 
 def batch_size(batch: Any) -> int:
     """Samples in a batch: the length of its first tensor or array, looking inside containers."""
-    size = _first_length(batch)
+    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    size = len(first) if isinstance(first, torch.Tensor) and first.ndim else _first_length(batch)
     if size is None:
         raise TrainingError(
             "The trainer cannot tell how many samples a batch holds.",
@@ -31,7 +32,9 @@ def sample_ids(batch: Any) -> list[str]:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The same batch with every tensor in it on the device."""
+    """The same batch with every tensor in it on the device; on the CPU, the batch itself."""
+    if device.type == "cpu":
+        return batch
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):

@@ -23,12 +23,13 @@ class DataParallelStep:
     def __init__(self, step: Callable[[Any, int], Any], modules: list[nn.Module]) -> None:
         self._step = step
         self._modules = modules
+        self._alone = process().count == 1
         self._wrapped: DistributedDataParallel | None = None
         self._trainable: list[bool] = []
 
     def __call__(self, batch: Any, index: int, *, last: bool) -> Any:
         """The step's outputs; gradients are exchanged in the backward pass of the last batch."""
-        if process().count == 1:
+        if self._alone:
             return self._step(batch, index)
         wrapped = self._current()
         with contextlib.nullcontext() if last else wrapped.no_sync():

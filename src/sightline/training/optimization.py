@@ -11,7 +11,6 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sightline.errors import TrainingError
-from sightline.training.finite import all_finite
 
 RIGHT_FORM = (
     'an optimizer, {"optimizer": ..., "scheduler": ...}, or a list of these; '
@@ -102,19 +101,20 @@ def schedule_after_epoch(plans: list[OptimizerPlan], monitored: float | None) ->
             plan.scheduler.step()
 
 
-def clip_gradients(plans: list[OptimizerPlan], most: float | None) -> bool:
-    """Whether every gradient is finite; where they are, their joint L2 norm is cut to `most`."""
-    parameters = [
+def parameters_with_gradients(plans: list[OptimizerPlan]) -> list[torch.Tensor]:
+    """Every parameter that the optimizers are about to change."""
+    return [
         parameter
         for plan in plans
         for group in plan.optimizer.param_groups
         for parameter in group["params"]
         if parameter.grad is not None
     ]
-    gradients = [parameter.grad for parameter in parameters]
-    if most is None:
-        return all_finite(gradients)
-    norm = torch.nn.utils.get_total_norm(gradients)
+
+
+def clip_gradients(parameters: list[torch.Tensor], most: float) -> bool:
+    """Cut the joint L2 norm of all gradients to `most`; False, changing nothing, if not finite."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not math.isfinite(norm.item()):
         return False
     torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)

@@ -1,4 +1,4 @@
-"""The whole state of a trainer as tensors and plain data, and putting it back."""
+"""The whole state of a trainer: gathering it, writing it, and putting it back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from sightline.errors import CheckpointError
-from sightline.training.checkpoint import plain
+from sightline.training.checkpoint import (
+    link_checkpoint_file,
+    plain,
+    save_checkpoint_file,
+)
 from sightline.training.runtime import random_state, restore_random_state
 
 if TYPE_CHECKING:
@@ -54,6 +58,33 @@ def inference_state(
         "metrics": plain(metrics),
         "model": trainer.model.state_dict() if average is None else average.state_dict(),
     }
+
+
+def write_latest(trainer: BaseTrainer, metrics: dict[str, float]) -> Path:
+    """Write latest_model.pth: the whole state."""
+    target = trainer.checkpoint_dir / "latest_model.pth"
+    save_checkpoint_file(training_state(trainer, metrics), target)
+    return target
+
+
+def write_epoch(
+    trainer: BaseTrainer, epoch: int, metrics: dict[str, float], *, best: bool, keep: bool
+) -> list[Path]:
+    """Write an epoch's checkpoints and return their paths; `keep`: also as epoch_NNN.pth.
+
+    Best comes before latest: a process killed in between repeats the epoch and writes both again.
+    The other way round, latest would name a best epoch that best_model.pth does not hold.
+    """
+    written = []
+    if best:
+        written.append(trainer.checkpoint_dir / "best_model.pth")
+        save_checkpoint_file(inference_state(trainer, metrics, epoch=epoch), written[-1])
+    written.append(write_latest(trainer, metrics))
+    if keep:
+        kept = trainer.checkpoint_dir / f"epoch_{epoch:03d}.pth"
+        link_checkpoint_file(written[-1], kept)
+        written.append(kept)
+    return written
 
 
 def restore_training_state(trainer: BaseTrainer, state: dict[str, Any], source: Path) -> None:

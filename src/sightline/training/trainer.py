@@ -1,4 +1,4 @@
-"""BaseTrainer: the one training loop under every task.
+"""BaseTrainer: the one training loop under every task, meant to be read in one sitting.
 
 fit: on_fit_start
   each epoch: on_train_epoch_start
@@ -26,24 +26,21 @@ import torch
 from torch import nn
 
 from sightline.errors import Interrupted, TrainingError
-from sightline.training import batches
+from sightline.training import batches, state
 from sightline.training.averaging import AveragedModel
 from sightline.training.callbacks import Callback, Observers
-from sightline.training.checkpoint import (
-    link_checkpoint_file,
-    load_checkpoint_file,
-    remove_partial_files,
-    save_checkpoint_file,
-)
+from sightline.training.checkpoint import load_checkpoint_file, remove_partial_files
 from sightline.training.distributed import DataParallelStep, only_first_process
-from sightline.training.finite import non_finite_error
+from sightline.training.finite import FiniteCheck, non_finite_error
 from sightline.training.hooks import TRAINER_HOOKS, StepInfo, TrainerHooks, refuse_unknown_hooks
 from sightline.training.loader_position import EpochPosition
 from sightline.training.modes import set_training_mode
+from sightline.training.monitoring import higher_is_better, monitored_value
 from sightline.training.optimization import (
     OptimizerPlan,
     clip_gradients,
     optimizer_plans,
+    parameters_with_gradients,
     schedule_after_epoch,
     schedule_after_step,
     schedule_before_step,
@@ -61,20 +58,20 @@ from sightline.training.runtime import (
 )
 from sightline.training.settings import TrainerConfig
 from sightline.training.signals import SignalWatch
-from sightline.training.state import inference_state, restore_training_state, training_state
 
 Metrics = dict[str, float]
+
+MOST_SKIPPED_STEPS = 20
+"""Steps in a row that the fp16 scaler may leave out before that is an error."""
 
 
 class BaseTrainer(TrainerHooks):
     """Trains a model whose author writes training_step, validation_step and configure_optimizers.
 
-    `loss_fn` is any callable; a module with parameters is moved, saved and averaged with the
+    `loss_fn` is any callable; a module with parameters is moved, saved and synchronised with the
     model. `about` is plain data saved with every checkpoint. Epochs and steps count from 1,
-    batches from 0.
+    batches from 0. A step method may leave out its second parameter.
     """
-
-    MOST_SKIPPED_STEPS = 20
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -98,23 +95,29 @@ class BaseTrainer(TrainerHooks):
         self.checkpoint_dir = Path(checkpoint_dir)
         self.about: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
+        self.stop_reason: str | None = None
+
         self.progress = Progress()
         self.position = EpochPosition()
         self.plans: list[OptimizerPlan] = []
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.needs_scaler)
         self.average: AveragedModel | None = None
-        self.stop_reason: str | None = None
+
         self._prepared = False
         self._is_last_epoch = False
         self._interrupted = False
+        self._here = process()
         self._signals = SignalWatch()
         self._observers = Observers(callbacks)
+        self._gradients_are_finite = FiniteCheck()
         self._takes_index = {
             name: len(inspect.signature(getattr(self, name)).parameters) > 1
             for name in ("training_step", "validation_step")
         }
-        modules = [m for m in (self.model, self.loss_fn) if isinstance(m, nn.Module)]
-        self._parallel_step = DataParallelStep(self._call_training_step, modules)
+        modules = [one for one in (self.model, self.loss_fn) if isinstance(one, nn.Module)]
+        self._parallel_step = DataParallelStep(
+            lambda batch, index: self._call_step("training_step", batch, index), modules
+        )
 
     # What a model's author writes.
 
@@ -131,14 +134,12 @@ class BaseTrainer(TrainerHooks):
         raise NotImplementedError(f"{type(self).__name__} must define configure_optimizers")
 
     def compute_metrics(self, outputs: list[Any]) -> Metrics:
-        """Metrics of a whole split from its validation_step outputs; the mean `loss` by default."""
-        losses = [
-            float(one["loss"]) for one in outputs if isinstance(one, Mapping) and "loss" in one
-        ]
-        return {"loss": sum(losses) / len(losses)} if losses else {}
+        """Metrics of a split from all its validation_step outputs; by default the mean `loss`."""
+        losses = [one["loss"] for one in outputs if isinstance(one, Mapping) and "loss" in one]
+        return {"loss": sum(float(loss) for loss in losses) / len(losses)} if losses else {}
 
     def finalize(self, loader: Iterable[Any]) -> None:
-        """Fit what is computed in closed form (a memory bank, a projection); once, after the epochs."""
+        """Fit what has a closed form (a memory bank, a projection), once, after the epochs."""
 
     def count_samples(self, batch: Any) -> int:
         """Samples in a batch, which weigh its loss."""
@@ -182,7 +183,10 @@ class BaseTrainer(TrainerHooks):
         return loss
 
     def validate_epoch(self, val_loader: Iterable[Any]) -> Metrics:
-        """Metrics of the whole loader, with the averaged weights where there are any."""
+        """Metrics of the whole loader, with the averaged weights where there are any.
+
+        Random numbers drawn here do not change what training draws afterwards.
+        """
         self.prepare(optimizers=False)
         epoch = max(self.progress.epoch + (self.progress.batch > 0), 1)
         self._call("on_validation_epoch_start", epoch)
@@ -198,10 +202,10 @@ class BaseTrainer(TrainerHooks):
                     output = self._call_step("validation_step", batch, index)
                 self._call("on_validation_batch_end", batch, index, output)
                 outputs.append(batches.to_cpu(output))
-                if self._signals.received and process().count == 1:
+                if self._must_leave():
                     break
         restore_random_state(before)
-        if self._signals.received and process().count == 1:
+        if self._must_leave():
             self._save_and_leave()
         parts = gather_from_processes(outputs)
         metrics = self.compute_metrics([output for part in parts for output in part])
@@ -213,19 +217,27 @@ class BaseTrainer(TrainerHooks):
         self.stop_reason = self.stop_reason or reason
 
     def save_checkpoint(self, epoch: int, metrics: Metrics) -> None:
-        """Write best_model.pth if `_is_better` says so, latest_model.pth, and epoch_NNN.pth when due."""
+        """Write latest_model.pth, best_model.pth if `_is_better`, and epoch_NNN.pth when due."""
         self.prepare(optimizers=False)
         best = self._is_better(metrics)
         if best:
-            self.progress.best_value, self.progress.best_epoch = self.monitored(metrics), epoch
-        only_first_process(lambda: self._write_checkpoints(epoch, metrics, best=best))
+            self.progress.best_value = monitored_value(self.config, metrics)
+            self.progress.best_epoch = epoch
+        interval = self.config.save_interval
+        keep = interval > 0 and (self._is_last_epoch or epoch % interval == 0)
+
+        def write() -> None:
+            for path in state.write_epoch(self, epoch, metrics, best=best, keep=keep):
+                self._tell("on_checkpoint", path, metrics)
+
+        only_first_process(write)
 
     def load_checkpoint(self, path: str | Path) -> dict[str, Any]:
         """Restore everything a checkpoint holds and return its `about`, `epoch` and `metrics`."""
-        self.prepare()
-        state = load_checkpoint_file(Path(path))
-        restore_training_state(self, state, Path(path))
-        return {key: state[key] for key in ("about", "epoch", "step", "metrics")}
+        saved = load_checkpoint_file(Path(path))
+        self.prepare(optimizers=bool(saved.get("optimizers")))
+        state.restore_training_state(self, saved, Path(path))
+        return {key: saved[key] for key in ("about", "epoch", "step", "metrics")}
 
     # The loop.
 
@@ -250,11 +262,10 @@ class BaseTrainer(TrainerHooks):
     ) -> None:
         started, samples_before = time.perf_counter(), self.progress.samples
         self._train_batches(train_loader, num_epochs)
-        used = self.progress.samples
+        seconds, used = time.perf_counter() - started, self.progress.samples
         loss_sum, samples, fresh = sum_over_processes(
             [self.progress.loss_sum, used, used - samples_before], self.device
         )
-        seconds = time.perf_counter() - started
         metrics = {} if val_loader is None else self.validate_epoch(val_loader)
         epoch = self.progress.finish_epoch()
         row = self._row(metrics, validated=val_loader is not None, started=started)
@@ -267,29 +278,26 @@ class BaseTrainer(TrainerHooks):
         epoch = progress.epoch + 1
         self._call("on_train_epoch_start", epoch)
         set_training_mode(self.model, freeze_norm_statistics=self.config.freeze_norm_statistics)
-        count = len(loader) if hasattr(loader, "__len__") else None  # type: ignore[arg-type]
+        count = len(loader) if hasattr(loader, "__len__") else None
         iterator = self.position.iterate(loader, epoch, progress.batch)
-        observed, save_every = self._observers.listens("on_step"), self.config.save_every_steps
+        save_every, observed = self.config.save_every_steps, self._observers.listens("on_step")
         while self.stop_reason is None:
             group = list(itertools.islice(iterator, self.config.accumulate_steps))
             if not group:
                 break
             loss = self._step(group)
             if observed:
-                self._tell(
-                    "on_step",
-                    StepInfo(epoch, epochs, progress.step, progress.batch, count, progress.samples,
-                             loss, self.learning_rate),
-                )  # fmt: skip
+                place = (epoch, epochs, progress.step, progress.batch, count, progress.samples)
+                self._tell("on_step", StepInfo(*place, loss, self.learning_rate))
             if self._must_leave():
                 self._save_and_leave()
             if save_every and progress.step % save_every == 0:
-                only_first_process(self._write_latest)
+                only_first_process(lambda: state.write_latest(self, {}))
         if progress.batch == 0:
             raise TrainingError(
                 "The training loader gave no batch.",
                 expected="at least one batch in an epoch",
-                remedy="use fewer samples per batch, or check that the data is not empty",
+                remedy="check that the data is not empty and the batch size not too large",
             )
         mean_loss = progress.loss_sum / max(progress.samples, 1)
         self._call("on_train_epoch_end", epoch, mean_loss)
@@ -308,30 +316,29 @@ class BaseTrainer(TrainerHooks):
         schedule_before_step(plans, progress.step)
         for plan in plans:
             plan.optimizer.zero_grad()
-        loss_sum, finite = 0.0, True
-        for position, (batch, size) in enumerate(zip(group, sizes, strict=True)):
-            index, last = progress.batch + position, position == len(group) - 1
+
+        loss_sum, last = 0.0, len(group) - 1
+        for number, (batch, size) in enumerate(zip(group, sizes, strict=True)):
+            index = progress.batch + number
             batch = batches.to_device(batch, self.device)
             self._call("on_train_batch_start", batch, index)
             with self.precision.autocast(self.device):
-                outputs = self._parallel_step(batch, index, last=last)
+                outputs = self._parallel_step(batch, index, last=number == last)
             loss = _loss_of(outputs)
-            weight = size * process().count / everywhere
-            scaler.scale(loss if weight == 1.0 else loss * weight).backward()
-            value = loss.item()
-            loss_sum, finite = loss_sum + value * size, finite and math.isfinite(value)
-            if not last:
+            weight = size * self._here.count / everywhere
+            scaler.scale(loss if weight == 1 else loss * weight).backward()
+            loss_sum += loss.item() * size
+            if number < last:
                 self._call("on_train_batch_end", batch, index, outputs, loss.detach())
 
         for plan in plans:
             scaler.unscale_(plan.optimizer)
-        clipped = clip_gradients(plans, self.config.grad_clip_norm)
-        if not finite or not (clipped or scaler.is_enabled()):
-            raise non_finite_error(loss_sum / here, self.model, group, progress)
+        self._clip_and_check(loss_sum / here, group)
         self._call("on_before_optimizer_step", progress.step + 1)
         for plan in plans:
             scaler.step(plan.optimizer)
-        self._update_scaler(loss_sum / here, group)
+        if scaler.is_enabled():
+            self._update_scaler(loss_sum / here, group)
         progress.step += 1
         progress.batch += len(group)
         progress.samples += here
@@ -342,15 +349,28 @@ class BaseTrainer(TrainerHooks):
         self._call("on_train_batch_end", batch, index, outputs, loss.detach())
         return loss_sum / here
 
+    def _clip_and_check(self, loss: float, group: list[Any]) -> None:
+        """Clip the gradients; raise NonFiniteError, before any weight changes, if not finite.
+
+        With a gradient scaler non-finite gradients are expected now and then: it skips the step.
+        """
+        parameters = parameters_with_gradients(self.plans)
+        if self.config.grad_clip_norm is not None:
+            finite = clip_gradients(parameters, self.config.grad_clip_norm)
+        elif not self.scaler.is_enabled():
+            finite = self._gradients_are_finite([p.grad for p in parameters if p.grad is not None])
+        else:
+            finite = True
+        if not math.isfinite(loss) or not (finite or self.scaler.is_enabled()):
+            raise non_finite_error(loss, self.model, group, self.progress)
+
     def _update_scaler(self, loss: float, group: list[Any]) -> None:
         """Let the fp16 scaler adapt; too many steps left out in a row are an error."""
-        if not self.scaler.is_enabled():
-            return
         before = self.scaler.get_scale()
         self.scaler.update()
         skipped = self.scaler.get_scale() < before
         self.progress.skipped_steps = self.progress.skipped_steps + 1 if skipped else 0
-        if self.progress.skipped_steps >= self.MOST_SKIPPED_STEPS:
+        if self.progress.skipped_steps >= MOST_SKIPPED_STEPS:
             raise non_finite_error(loss, self.model, group, self.progress)
 
     def _run_finalize(self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None) -> None:
@@ -369,6 +389,7 @@ class BaseTrainer(TrainerHooks):
             "epoch": self.progress.epoch,
             "step": self.progress.step,
             "split": "val" if validated else None,
+            "train_loss": None,
             "valid_loss": metrics.get("loss"),
             **{name: value for name, value in metrics.items() if name != "loss"},
             "lr": self.learning_rate,
@@ -378,47 +399,27 @@ class BaseTrainer(TrainerHooks):
 
     def _finish_epoch(self, metrics: Metrics, row: dict[str, Any], *, last: bool) -> None:
         """Judge the epoch, tell the observers, move the schedules, write the checkpoints."""
-        monitored = self.monitored(metrics)
+        value = monitored_value(self.config, metrics)
         self.progress.count_improvement(
-            monitored, higher=self.higher_is_better, min_delta=self.config.early_stopping_min_delta
+            value,
+            higher=higher_is_better(self.config),
+            min_delta=self.config.early_stopping_min_delta,
         )
         self._stop_if_patience_is_over()
-        schedule_after_epoch(self.plans, monitored)
+        schedule_after_epoch(self.plans, value)
         self.history.append(row)
         self._tell("on_epoch_end", row)
         self._is_last_epoch = last or self.stop_reason is not None
         self.save_checkpoint(self.progress.epoch, metrics)
 
-    # What chooses the best epoch.
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger monitored value is better; the default, the loss, is the other way."""
-        return self.config.monitor is not None and self.config.mode == "max"
-
-    def monitored(self, metrics: Metrics) -> float | None:
-        """The value that chooses the best epoch: `monitor`, else the validation loss, else None.
-
-        Raises TrainingError when `monitor` names a metric that compute_metrics did not return.
-        """
-        name = self.config.monitor
-        if name is None or not metrics:
-            return metrics.get("loss")
-        if name not in metrics:
-            raise TrainingError(
-                f"There is no validation metric called {name!r}.",
-                expected="one of " + ", ".join(sorted(metrics)),
-                where="train.monitor",
-                remedy="name one of those in train.monitor",
-            )
-        return float(metrics[name])
+    # Small parts of the loop.
 
     def _is_better(self, metrics: Metrics) -> bool:
         """Whether these metrics beat the best so far; without any value, the last epoch is best."""
-        value = self.monitored(metrics)
+        value = monitored_value(self.config, metrics)
         if value is None:
             return True
-        return is_improvement(value, self.progress.best_value, higher=self.higher_is_better)
+        return is_improvement(value, self.progress.best_value, higher=higher_is_better(self.config))
 
     def _stop_if_patience_is_over(self) -> None:
         patience = self.config.early_stopping_patience
@@ -429,46 +430,11 @@ class BaseTrainer(TrainerHooks):
     @property
     def learning_rate(self) -> float:
         """Learning rate of the first parameter group; NaN before there is an optimizer."""
-        if not self.plans:
-            return math.nan
-        return float(self.plans[0].optimizer.param_groups[0]["lr"])
-
-    # Saving.
-
-    def _write_checkpoints(self, epoch: int, metrics: Metrics, *, best: bool) -> None:
-        # Best before latest: a process killed in between repeats the epoch and writes both again;
-        # the other way round, latest would name a best epoch that best_model.pth does not hold.
-        if best:
-            self._write(inference_state(self, metrics, epoch=epoch), "best_model.pth", metrics)
-        self._write_latest(metrics)
-        interval = self.config.save_interval
-        if interval and (self._is_last_epoch or epoch % interval == 0):
-            latest = self.checkpoint_dir / "latest_model.pth"
-            link_checkpoint_file(latest, self.checkpoint_dir / f"epoch_{epoch:03d}.pth")
-
-    def _write_latest(self, metrics: Metrics | None = None) -> None:
-        self._write(training_state(self, metrics or {}), "latest_model.pth", metrics or {})
-
-    def _write(self, state: dict[str, Any], name: str, metrics: Metrics) -> None:
-        save_checkpoint_file(state, self.checkpoint_dir / name)
-        self._tell("on_checkpoint", self.checkpoint_dir / name, metrics)
-
-    def _save_and_leave(self) -> None:
-        """Write latest_model.pth where training stands and raise Interrupted."""
-        only_first_process(self._write_latest)
-        number = self._signals.received or signal.SIGTERM
-        raise Interrupted(
-            f"Stopped by {number.name} in epoch {self.progress.epoch + 1} "
-            f"after step {self.progress.step}; everything up to there is saved.",
-            exit_code=128 + number,
-            remedy="continue with --resume",
-        )
-
-    # Small parts of the loop.
+        return self.plans[0].optimizer.param_groups[0]["lr"] if self.plans else math.nan
 
     def _agree(self, samples: int) -> int:
         """Samples of this step in all processes together; they also agree on whether to end."""
-        if process().count == 1:
+        if self._here.count == 1:
             return samples
         flags = [float(bool(self._signals.received)), float(self.stop_reason is not None)]
         total, interrupted, stopped = sum_over_processes([samples, *flags], self.device)
@@ -479,9 +445,18 @@ class BaseTrainer(TrainerHooks):
 
     def _must_leave(self) -> bool:
         """Whether a signal came; with several processes, whether all of them know."""
-        if process().count == 1:
-            return self._signals.received is not None
-        return self._interrupted
+        return bool(self._signals.received) if self._here.count == 1 else self._interrupted
+
+    def _save_and_leave(self) -> None:
+        """Write latest_model.pth where training stands and raise Interrupted."""
+        only_first_process(lambda: state.write_latest(self, {}))
+        number = self._signals.received or signal.SIGTERM
+        raise Interrupted(
+            f"Stopped by {number.name} in epoch {self.progress.epoch + 1} "
+            f"after step {self.progress.step}; everything up to there is saved.",
+            exit_code=128 + number,
+            remedy="continue with --resume",
+        )
 
     def _call(self, hook: str, *values: Any) -> None:
         """Call one of the trainer's own hooks; StopIteration raised there ends training cleanly."""
@@ -495,11 +470,7 @@ class BaseTrainer(TrainerHooks):
         if request is not None:
             self.stop(request.reason)
 
-    def _call_training_step(self, batch: Any, index: int) -> Any:
-        return self._call_step("training_step", batch, index)
-
     def _call_step(self, name: str, batch: Any, index: int) -> Any:
-        """Call an author's step, which may leave the index out of its parameters."""
         step = getattr(self, name)
         return step(batch, index) if self._takes_index[name] else step(batch)
 
