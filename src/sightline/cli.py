@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +132,7 @@ def evaluate(
     from sightline.evaluation import evaluate_run
 
     folder = _find(run, exp_dir)
-    result = evaluate_run(
-        folder, split, command=_command(), checkpoint=checkpoint, device=device
-    )
+    result = evaluate_run(folder, split, command=_command(), checkpoint=checkpoint, device=device)
     report_path = _report(folder)
     if as_json:
         _print_json({"run": folder.id, "split": split, **result.as_dict()})
@@ -322,11 +319,16 @@ def doctor(as_json: bool) -> None:
 
     found = examine()
     if as_json:
-        _print_json({one.name: {"ok": one.ok, "found": one.found, "hint": one.hint} for one in found})
+        _print_json(
+            {one.name: {"ok": one.ok, "found": one.found, "hint": one.hint} for one in found}
+        )
     else:
         for one in found:
             mark = {True: "ok  ", False: "FAIL", None: "note"}[one.ok]
-            click.echo(f"{mark} {one.name:<22} {one.found}" + (f"\n       -> {one.hint}" if one.hint else ""))
+            click.echo(
+                f"{mark} {one.name:<22} {one.found}"
+                + (f"\n       -> {one.hint}" if one.hint else "")
+            )
     raise SystemExit(1 if any(one.ok is False for one in found) else 0)
 
 
@@ -380,4 +382,6 @@ def _print_json(value: Any) -> None:
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )

@@ -118,7 +118,9 @@ def _memory() -> Finding:
     except OSError:
         return Finding("memory", "unknown")
     sizes = {line.split(":")[0]: int(line.split()[1]) / 2**20 for line in lines if "kB" in line}
-    return Finding("memory", f"{sizes['MemAvailable']:.1f} of {sizes['MemTotal']:.1f} GiB free", True)
+    return Finding(
+        "memory", f"{sizes['MemAvailable']:.1f} of {sizes['MemTotal']:.1f} GiB free", True
+    )
 
 
 def _cpu_flags() -> set[str]:

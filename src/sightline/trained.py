@@ -17,7 +17,12 @@ from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Task
 from sightline.training.checkpoint import load_checkpoint_file
 from sightline.training.evaluator import collect_outputs
-from sightline.training.runtime import Precision, resolve_device, resolve_precision
+from sightline.training.runtime import (
+    Precision,
+    keep_freed_memory,
+    resolve_device,
+    resolve_precision,
+)
 
 TASK_CONFIGS = {name: task.config for name, task in TASKS.items()}
 """Configuration class of every task, as load_config wants it."""
@@ -66,6 +71,7 @@ def load_trained(
     state = load_checkpoint_file(source)
     class_names = tuple(state["about"]["class_names"])
     task, place = TASKS[config.task], resolve_device(device)
+    keep_freed_memory(place)
     model = task.create_model(config, class_names, trained=True)
     try:
         model.load_state_dict(state.get("average", state["model"]))

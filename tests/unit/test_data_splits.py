@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sightline.data.dataset import prepare_dataset
 from sightline.data.fingerprints import digests
 from sightline.data.folds import assign_folds, use_fold
 from sightline.data.groups import group_duplicates
 from sightline.data.manifest import Manifest
-from sightline.data.prepare import prepare
 from sightline.data.settings import DataConfig
 from sightline.data.splits import assign_splits
 from sightline.data.splits_file import read_splits, write_splits
@@ -310,6 +310,10 @@ def _config(**values: Any) -> DataConfig:
     return DataConfig.model_validate_json(json.dumps(values, default=str))
 
 
+def prepared(config: DataConfig, seed: int) -> Manifest:
+    return prepare_dataset(config, seed=seed).manifest
+
+
 def _splits(table: Manifest) -> dict[str, str]:
     return {str(table.id[row]): table.split_text(row) for row in range(len(table))}
 
@@ -317,23 +321,23 @@ def _splits(table: Manifest) -> dict[str, str]:
 def test_prepared_data_keeps_copies_together(tmp_path: Path) -> None:
     root = _folder(tmp_path / "data")
     for seed in range(8):
-        table, _ = prepare(_config(root=root), seed=seed)
+        table = prepared(_config(root=root), seed=seed)
         split = _splits(table)
         assert split["a/0.png"] == split["b/copy.png"]
         assert set(split.values()) == {"fit", "val", "test"}
-    table, _ = prepare(_config(root=root, folds=3), seed=0)
+    table = prepared(_config(root=root, folds=3, valid_fold="all"), seed=0)
     assert Counter(table.split_text(row) for row in range(len(table))).keys() == {"fit", "test"}
     assert set(table.fold[table.rows("fit")].tolist()) == {0, 1, 2}
 
 
 def test_written_splits_are_used_as_they_are(tmp_path: Path) -> None:
     root = _folder(tmp_path / "data")
-    table, _ = prepare(_config(root=root), seed=3)
+    table = prepared(_config(root=root), seed=3)
     file = tmp_path / "made" / "splits.csv"
     file.parent.mkdir()
     write_splits(table, file, hashes=digests(table))
     assert [entry.name for entry in file.parent.iterdir()] == ["splits.csv"]
-    again, _ = prepare(_config(manifest=file), seed=99)
+    again = prepared(_config(manifest=file), seed=99)
     assert _splits(again) == _splits(table)
     assert all(again.file(row).is_file() for row in range(len(again)))
     assert [again.group.text(row) for row in range(13)] == [
@@ -341,18 +345,18 @@ def test_written_splits_are_used_as_they_are(tmp_path: Path) -> None:
     ]
     (tmp_path / "data").rename(tmp_path / "made" / "data")
     file.write_text(file.read_text().replace("../data/", "data/"))
-    assert _splits(prepare(_config(manifest=file), seed=0)[0]) == _splits(table)
+    assert _splits(prepared(_config(manifest=file), seed=0)) == _splits(table)
 
 
 def test_changed_and_missing_files_are_named(tmp_path: Path) -> None:
     root = _folder(tmp_path / "data")
-    table, _ = prepare(_config(root=root), seed=3)
+    table = prepared(_config(root=root), seed=3)
     file = tmp_path / "splits.csv"
     write_splits(table, file, hashes=digests(table))
     (root / "a" / "3.png").write_bytes((root / "a" / "4.png").read_bytes())
     with pytest.raises(DataError, match=r"1 of 13 files are not those[\s\S]*data/a/3\.png"):
-        prepare(_config(manifest=file), seed=0)
-    prepare(_config(manifest=file, verify_files=False), seed=0)
+        prepared(_config(manifest=file), seed=0)
+    prepared(_config(manifest=file, verify_files=False), seed=0)
     (root / "a" / "3.png").unlink()
     with pytest.raises(DataError, match=r"1 of 13 files cannot be read[\s\S]*a/3\.png \(No such"):
         read_splits(file)

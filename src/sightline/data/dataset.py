@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sightline.data.decoding import (
+    BadImage,
+    decode_all,
+    fits_on_disk,
+    listed,
+    require_decodable,
+    undecodable,
+)
 from sightline.data.fingerprints import Digests, digests
 from sightline.data.folds import assign_folds, use_fold
 from sightline.data.groups import group_duplicates
-from sightline.data.images import Images, decode_all, fits_on_disk, listed, require_decodable
+from sightline.data.images import Images, find_decoded
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.readers import read_manifest
 from sightline.data.splits import assign_splits
@@ -47,6 +55,8 @@ class Dataset:
 
     def without(self, ids: set[str]) -> Dataset:
         """The same samples but for some."""
+        if not ids:
+            return self
         kept = np.array([str(one) not in ids for one in self.manifest.id], bool)
         return replace(self, manifest=self.manifest.select(kept), hashes=self.hashes[kept])
 
@@ -54,12 +64,14 @@ class Dataset:
 def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
     """Read the samples, keep identical files together, and give every sample a split.
 
-    Raises DataError for whatever is wrong with the data, also for a class of val or test that no
-    training sample has.
+    With `data.valid_fold=all` every row outside the test is fit and has a fold: choose each with
+    `use_fold`. The same data and seed give the same splits, in whatever order files are listed.
+    Raises DataError for whatever is wrong with the files or the tables.
     """
     manifest = read_manifest(config)
     hashes = digests(manifest, config.workers)
-    if config.group_duplicates:
+    # A manifest was grouped when it was made, and its splits are to be used as they are.
+    if config.group_duplicates and config.manifest is None:
         manifest = group_duplicates(manifest, hashes)
     manifest, notes = assign_splits(
         manifest,
@@ -70,7 +82,8 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
     )
     if config.folds:
         manifest = assign_folds(manifest, config.folds, seed, stratify=config.stratify)
-        manifest = use_fold(manifest, config.valid_fold)
+        if config.valid_fold != "all":
+            manifest = use_fold(manifest, config.valid_fold)
     return Dataset(manifest, hashes, tuple(notes))
 
 
@@ -111,43 +124,50 @@ def open_images(
     """The samples' images for a model of input `size`, and the ids of those left out as unreadable.
 
     Images are decoded once and kept under cache_dir, unless `data.cache` says off, or auto and
-    they would fill the disk or the folder cannot be written. Raises DataError, listing every
-    unreadable file, unless `data.on_bad_image` is skip.
+    they would fill the disk or the folder cannot be written. Without `data.on_bad_image=skip` an
+    unreadable file raises DataError: a list of all when images are kept, else when its turn comes.
     """
-    shorter_side = round(size * MARGIN)
-    if not _use_cache(config, len(manifest), shorter_side, cache_dir, say):
-        return Images(manifest, shorter_side), set()
-    images, bad = decode_all(
-        manifest,
-        shorter_side=shorter_side,
-        cache_dir=cache_dir,
-        workers=config.workers if config.workers is not None else _cores(),
-        progress=progress,
-    )
-    if not bad:
-        return images, set()
+    side = round(size * MARGIN)
+    if config.cache == "off":
+        images = Images(manifest, side)
+    else:
+        images = find_decoded(manifest, shorter_side=side, cache_dir=cache_dir)
+    bad: list[BadImage] = []
+    missing = len(images.undecoded())
+    if missing and (config.cache == "on" or _may_keep(config, missing, side, cache_dir, say)):
+        images, bad = decode_all(
+            manifest,
+            shorter_side=side,
+            cache_dir=cache_dir,
+            workers=config.workers,
+            progress=progress,
+            say=say,
+        )
+    elif missing and config.on_bad_image == "skip":
+        bad = undecodable(images, workers=config.workers)
     if config.on_bad_image == "error":
         require_decodable(manifest, bad)
+    if not bad:
+        return images, set()
     say(f"left out {len(bad)} images that cannot be decoded: {listed(bad, manifest)}")
-    kept = np.setdiff1d(np.arange(len(manifest)), [one.row for one in bad])
-    left_out = {str(manifest.id[one.row]) for one in bad}
-    return replace(images, manifest=manifest.select(kept), slots=images.slots[kept]), left_out
+    rows = [one.row for one in bad]
+    left_out = {str(one) for one in manifest.id[rows]}
+    return images.select(np.setdiff1d(np.arange(len(manifest)), rows)), left_out
 
 
-def _use_cache(
-    config: DataConfig, count: int, shorter_side: int, cache_dir: Path, say: Say
-) -> bool:
-    if config.cache != "auto":
-        return config.cache == "on"
-    existing = next(folder for folder in (cache_dir, *cache_dir.parents) if folder.exists())
-    if not os.access(existing, os.W_OK):
-        say(f"images are decoded anew in each epoch: {existing} cannot be written")
+def _may_keep(config: DataConfig, count: int, side: int, cache_dir: Path, say: Say) -> bool:
+    """Whether decoded images are to be kept where `data.cache` is auto; says why not."""
+    if config.cache == "off":
         return False
-    if not fits_on_disk(count, shorter_side=shorter_side, cache_dir=cache_dir):
-        say(f"images are decoded anew in each epoch: they would fill more than half of {existing}")
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        # Permissions do not say all: the folder may be on a read-only disk.
+        tempfile.TemporaryFile(dir=cache_dir).close()
+    except OSError as error:
+        reason = error.strerror or error
+        say(f"images are decoded anew in each epoch: {cache_dir} cannot be written ({reason})")
+        return False
+    if not fits_on_disk(count, shorter_side=side, cache_dir=cache_dir):
+        say(f"images are decoded anew in each epoch: they would fill most of {cache_dir}'s disk")
         return False
     return True
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

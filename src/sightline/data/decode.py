@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, 0..255."""
 
 VERSION = 1
-"""Changes whenever the same bytes would be decoded to other pixels; caches carry it in their name."""
+"""Changes whenever the same bytes would give other pixels; a store has it in its name."""
+
+# What Pillow's readers raise for damaged files, apart from errors of their own.
+_BROKEN = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def decode(data: bytes, shorter_side: int | None = None) -> Pixels:
@@ -22,29 +38,41 @@ def decode(data: bytes, shorter_side: int | None = None) -> Pixels:
 
     Images already smaller keep their size. A JPEG at least twice too large is decoded at a
     fraction of its size (libjpeg's scaled DCT), then resized with antialiasing. 16-bit greys keep
-    their upper byte; transparency is dropped. Raises OSError or ValueError for bytes that are no
-    complete image.
+    their upper byte; transparency is dropped. Raises ValueError, which says why, for bytes that
+    are no complete image.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        if shorter_side is not None:
-            image.draft("RGB", _shrunk(image.size, shorter_side))
-        upright = ImageOps.exif_transpose(image)
-        pixels = np.asarray(_rgb(upright))
+    if not data:
+        raise ValueError("empty file")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if shorter_side is not None:
+                image.draft("RGB", _shrunk(image.size, shorter_side))
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.asarray(_rgb(image))
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image") from error
+    except _BROKEN as error:
+        raise ValueError(str(error) or type(error).__name__) from error
     if shorter_side is None or min(pixels.shape[:2]) <= shorter_side:
         return np.ascontiguousarray(pixels)
     width, height = _shrunk((pixels.shape[1], pixels.shape[0]), shorter_side)
-    return np.ascontiguousarray(resize(pixels, height=height, width=width))
+    result: Pixels = resize(planes(pixels), height=height, width=width)[0].permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(result)
 
 
-def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
-    """The image at another size: bilinear, antialiased when it shrinks."""
-    writable = pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy()
-    planes = torch.from_numpy(writable).permute(2, 0, 1).unsqueeze(0)
-    smaller = torch.nn.functional.interpolate(
-        planes, size=(height, width), mode="bilinear", antialias=True
+def planes(pixels: Pixels) -> torch.Tensor:
+    """(1, 3, H, W) uint8 in channels-last memory; shares that of writable pixels."""
+    shared = pixels if pixels.flags.writeable else pixels.copy()
+    # The batch dimension comes first: permuted before, it would hide the memory format from torch,
+    # which would then reorder every result.
+    return torch.from_numpy(shared).unsqueeze(0).permute(0, 3, 1, 2)
+
+
+def resize(image: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
+    """The planes (1, 3, H, W) at another size: bilinear, antialiased when they shrink."""
+    return torch.nn.functional.interpolate(
+        image, size=(height, width), mode="bilinear", antialias=True
     )
-    result: Pixels = smaller.squeeze(0).permute(1, 2, 0).numpy()
-    return result
 
 
 def _shrunk(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
@@ -54,11 +82,15 @@ def _shrunk(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB; 16-bit and palette images are brought there without clipping or warnings."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+    """The image in RGB, without the clipping that Pillow does to deep greys."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point numbers of unknown range")
+    if image.mode == "I" or image.mode.startswith("I;16"):
         values: Any = np.asarray(image)
-        scaled = values >> 8 if values.max(initial=0) > 255 else values
-        return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8)).convert("RGB")
+        # 32-bit integers are what other programs store 8 and 16 bits in; 16 bits mean 16 bits.
+        narrow = image.mode == "I" and values.max(initial=0) <= 255
+        upper = values if narrow else values >> 8
+        return Image.fromarray(np.clip(upper, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sightline.data.decoding import available_cores
 from sightline.data.images import Images
 from sightline.data.views import (
     Augmentation,
@@ -21,6 +21,7 @@ from sightline.data.views import (
     random_view,
     render,
 )
+from sightline.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,12 @@ class ImageLoader:
     """Batches of a manifest's images; every epoch and every batch can be had again by its number.
 
     With an augmentation the order is a new permutation in each epoch and images are random views;
-    without, rows come in order as central squares. Both depend on (seed, epoch, sample id) alone.
-    With several processes, each takes its share of every batch.
+    without, rows come in order as central squares. Order and views depend on the seed, the epoch
+    and the sample ids alone, not on the order of rows or the number of workers. With several
+    processes, each takes its share of every batch. A new pass ends the one before it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (keywords that have nothing in common)
         self,
         images: Images,
         *,
@@ -85,6 +87,9 @@ class ImageLoader:
             generator=torch.Generator().manual_seed(seed),
         )
         self._rows = len(images)
+        self._ids = images.manifest.id
+        self._by_id: npt.NDArray[np.int64] | None = None
+        self._passes = 0
 
     def __len__(self) -> int:
         return len(self._cuts()) - 1
@@ -100,16 +105,31 @@ class ImageLoader:
             (epoch, order[low:high][self._shard.rank :: self._shard.count])
             for low, high in zip(cuts[start:-1], cuts[start + 1 :], strict=True)
         ]
-        return iter(self._loader)
+        self._passes += 1
+        return self._pass(iter(self._loader), self._passes)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """(N,) rows in the order in which the epoch uses them."""
         if not self._shuffle:
             return np.arange(self._rows)
-        return generator(self._seed, epoch, "order of the epoch").permutation(self._rows)
+        if self._by_id is None:
+            self._by_id = np.argsort(self._ids, kind="stable")
+        random = generator(self._seed, epoch, "order of the epoch")
+        order: npt.NDArray[np.int64] = self._by_id[random.permutation(self._rows)]
+        return order
+
+    def _pass(self, batches: Iterator[Batch | DataError], number: int) -> Iterator[Batch]:
+        """The batches; an error that came in place of one is raised."""
+        for batch in batches:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+            # Worker processes serve one pass: the older would get batches of the newer.
+            if number != self._passes:
+                raise RuntimeError("another pass over the same loader was begun during this one")
 
     def _cuts(self) -> list[int]:
-        """Where batches begin and end; a last one too small for batch statistics joins its neighbour."""
+        """Where batches begin and end; a tail too small for batch statistics joins the last one."""
         cuts = [*range(0, self._rows, self._batch_size), self._rows]
         tail = cuts[-1] - cuts[-2] if len(cuts) > 1 else 0
         if len(cuts) > 2 and self._shuffle and tail < 2 * self._shard.count:
@@ -119,7 +139,7 @@ class ImageLoader:
 
 def default_workers(*, cached: bool, on_gpu: bool) -> int:
     """Worker processes when none are named: few for decoded images, none where the CPU trains."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     if not on_gpu:
         return 0 if cached else max(1, cores // 2)
     return max(1, min(4 if cached else 16, cores - 1))
@@ -141,16 +161,20 @@ class _EpochPlan:
 class _Batches(Dataset[Any]):
     """Makes the batch of a key (epoch, rows); has no state, so any worker makes the same one."""
 
-    def __init__(
-        self, images: Images, size: int, augment: Augmentation | None, seed: int
-    ) -> None:
+    def __init__(self, images: Images, size: int, augment: Augmentation | None, seed: int) -> None:
         self._images = images
         self._size = size
         self._augment = augment
         self._seed = seed
 
-    def __getitem__(self, key: tuple[int, npt.NDArray[np.int64]]) -> Batch:
-        epoch, rows = key
+    def __getitem__(self, key: tuple[int, npt.NDArray[np.int64]]) -> Batch | DataError:
+        try:
+            return self._batch(*key)
+        except DataError as error:
+            # Raised in a worker it would arrive as a traceback in the place of its message.
+            return error
+
+    def _batch(self, epoch: int, rows: npt.NDArray[np.int64]) -> Batch:
         size, ranges, manifest = self._size, self._augment, self._images.manifest
         pixels = np.empty((len(rows), size, size, 3), np.uint8)
         colour = np.empty((len(rows), 3, 4), np.float32) if ranges and ranges.color else None

@@ -70,9 +70,7 @@ class ClassificationTrainer(BaseTrainer):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and schedule of the `train` section."""
-        return optimizer_and_schedule(
-            self.model, self.train, steps_per_epoch=self.steps_per_epoch
-        )
+        return optimizer_and_schedule(self.model, self.train, steps_per_epoch=self.steps_per_epoch)
 
     def compute_metrics(self, outputs: list[Any]) -> dict[str, float]:
         """Loss, macro-F1 and accuracy of the whole split."""

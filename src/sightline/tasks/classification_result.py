@@ -102,9 +102,7 @@ def classification_result(
         for name, score in HEADLINE.items()
     }
     loss = mean_cross_entropy(logits, targets)
-    return ClassificationResult(
-        ids, targets, softmax(logits), tuple(class_names), headline, loss
-    )
+    return ClassificationResult(ids, targets, softmax(logits), tuple(class_names), headline, loss)
 
 
 def prediction_rows(

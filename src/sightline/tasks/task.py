@@ -31,9 +31,7 @@ class Task(Protocol):
 
     config: type[TaskConfig]
 
-    def create_model(
-        self, config: Any, class_names: Sequence[str], *, trained: bool
-    ) -> nn.Module:
+    def create_model(self, config: Any, class_names: Sequence[str], *, trained: bool) -> nn.Module:
         """The model; with `trained` its weights will come from a checkpoint, so none are read."""
 
     def create_trainer(

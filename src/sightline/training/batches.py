@@ -13,8 +13,9 @@ from sightline.errors import TrainingError
 
 def batch_size(batch: Any) -> int:
     """Samples in a batch: the length of its first tensor or array, looking inside containers."""
-    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    size = len(first) if isinstance(first, torch.Tensor) and first.ndim else _first_length(batch)
+    first = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+    # size(0) and not len(): the latter is a Python function, slow enough to be seen in a step.
+    size = first.size(0) if isinstance(first, torch.Tensor) and first.ndim else _first_length(batch)
     if size is None:
         raise TrainingError(
             "The trainer cannot tell how many samples a batch holds.",
@@ -32,9 +33,7 @@ def sample_ids(batch: Any) -> list[str]:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The same batch with every tensor in it on the device; on the CPU, the batch itself."""
-    if device.type == "cpu":
-        return batch
+    """The same batch with every tensor in it on the device."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):

@@ -14,31 +14,30 @@ from sightline.training.progress import Progress
 
 
 class FiniteCheck:
-    """Tells whether gradients are finite, in one fused pass per device and type.
+    """Tells whether gradients are finite, in one fused pass per device.
 
     The pass is the one torch's gradient scaler makes, with a scale of one. Its two scalars are
     kept between calls, because making them would cost more than the pass of a small model.
     """
 
-    def __init__(self) -> None:
-        self._scalars: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
+    def __init__(self, devices: set[torch.device]) -> None:
+        self._scalars = {
+            device: (torch.zeros(1, device=device), torch.ones(1, device=device))
+            for device in devices
+        }
 
     def __call__(self, tensors: list[torch.Tensor]) -> bool:
-        """Whether no value of any tensor is NaN or infinite; True for no tensors."""
-        kinds: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
-        for tensor in tensors:
-            kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-        for (device, _), group in kinds.items():
-            found, unit = self._scalars.get(device) or self._make_scalars(device)
-            torch._amp_foreach_non_finite_check_and_unscale_(group, found, unit)
+        """Whether no value of any tensor, all on these devices, is NaN or infinite."""
+        if not tensors:
+            return True
+        for device, (found, unit) in self._scalars.items():
+            alone = len(self._scalars) == 1
+            here = tensors if alone else [t for t in tensors if t.device == device]
+            torch._amp_foreach_non_finite_check_and_unscale_(here, found, unit)
             if found.item():
-                del self._scalars[device]
+                found.zero_()
                 return False
         return True
-
-    def _make_scalars(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        self._scalars[device] = torch.zeros(1, device=device), torch.ones(1, device=device)
-        return self._scalars[device]
 
 
 def non_finite_error(

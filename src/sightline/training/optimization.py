@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sightline.errors import TrainingError
+from sightline.training.finite import FiniteCheck
 
 RIGHT_FORM = (
     'an optimizer, {"optimizer": ..., "scheduler": ...}, or a list of these; '
@@ -73,49 +74,70 @@ def _plans_of_mapping(configured: Mapping[str, Any]) -> list[OptimizerPlan]:
     return [OptimizerPlan(*pair, interval) for pair in zip(optimizers, schedulers, strict=True)]
 
 
-def schedule_before_step(plans: list[OptimizerPlan], step: int) -> None:
-    """Set the learning rates of step `step` (from 0) where they are a function of it."""
-    for plan in plans:
-        if plan.is_function_of_step:
-            plan.scheduler.set(step)
+class Optimization:
+    """The optimizers of a trainer and their schedules, moved at the right moments."""
 
+    def __init__(self, plans: Sequence[OptimizerPlan] = ()) -> None:
+        self.plans = tuple(plans)
+        self.optimizers = tuple(plan.optimizer for plan in self.plans)
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self._are_finite = FiniteCheck({p.device for group in groups for p in group["params"]})
+        self._by_step = [plan.scheduler for plan in self.plans if plan.is_function_of_step]
+        moved = [plan for plan in self.plans if isinstance(plan.scheduler, LRScheduler)]
+        self._plateaus = [p.scheduler for p in moved if isinstance(p.scheduler, ReduceLROnPlateau)]
+        others = [plan for plan in moved if not isinstance(plan.scheduler, ReduceLROnPlateau)]
+        self._each_step = [plan.scheduler for plan in others if plan.interval == "step"]
+        self._each_epoch = [plan.scheduler for plan in others if plan.interval == "epoch"]
 
-def schedule_after_step(plans: list[OptimizerPlan]) -> None:
-    """Move the torch schedulers that move every step."""
-    for plan in plans:
-        if plan.interval == "step" and isinstance(plan.scheduler, LRScheduler):
-            plan.scheduler.step()
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the first parameter group; NaN without an optimizer."""
+        return self.optimizers[0].param_groups[0]["lr"] if self.optimizers else math.nan
 
+    def before_step(self, step: int) -> None:
+        """Clear the gradients, and set the rates of step `step` (from 0) that depend on it alone."""
+        for schedule in self._by_step:
+            schedule.set(step)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
 
-def schedule_after_epoch(plans: list[OptimizerPlan], monitored: float | None) -> None:
-    """Move the torch schedulers that move every epoch; plateau needs the monitored value."""
-    for plan in plans:
-        if isinstance(plan.scheduler, ReduceLROnPlateau):
+    def after_step(self) -> None:
+        """Move the torch schedulers that move every step."""
+        for scheduler in self._each_step:
+            scheduler.step()
+
+    def after_epoch(self, monitored: float | None) -> None:
+        """Move the torch schedulers that move every epoch; plateau needs the monitored value."""
+        for scheduler in self._each_epoch:
+            scheduler.step()
+        for scheduler in self._plateaus:
             if monitored is None:
                 raise TrainingError(
                     "A plateau scheduler needs a validation metric, and there was no validation.",
                     remedy="give fit a validation loader, or use another scheduler",
                 )
-            plan.scheduler.step(monitored)
-        elif plan.interval == "epoch" and isinstance(plan.scheduler, LRScheduler):
-            plan.scheduler.step()
+            scheduler.step(monitored)
 
+    def gradients_are_finite(self) -> bool:
+        """Whether no gradient holds a NaN or an infinity."""
+        return self._are_finite(self._gradients())
 
-def parameters_with_gradients(plans: list[OptimizerPlan]) -> list[torch.Tensor]:
-    """Every parameter that the optimizers are about to change."""
-    return [
-        parameter
-        for plan in plans
-        for group in plan.optimizer.param_groups
-        for parameter in group["params"]
-        if parameter.grad is not None
-    ]
+    def clip(self, most: float) -> bool:
+        """Cut the joint L2 norm of all gradients to `most`; False, changing nothing, if not finite."""
+        norm = torch.nn.utils.get_total_norm(self._gradients())
+        if not math.isfinite(norm.item()):
+            return False
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                torch.nn.utils.clip_grads_with_norm_(group["params"], most, norm)
+        return True
 
-
-def clip_gradients(parameters: list[torch.Tensor], most: float) -> bool:
-    """Cut the joint L2 norm of all gradients to `most`; False, changing nothing, if not finite."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if not math.isfinite(norm.item()):
-        return False
-    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
-    return True
+    def _gradients(self) -> list[torch.Tensor]:
+        """Every gradient the optimizers are about to use."""
+        return [
+            gradient
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if (gradient := parameter.grad) is not None
+        ]

@@ -206,3 +206,23 @@ def require_same_on_all(value: Any, what: str) -> None:
 def cache_folder() -> Path:
     """The user's folder for things that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sightline"
+
+
+def keep_freed_memory(device: torch.device) -> bool:
+    """Let the C library keep large freed blocks for reuse, where training runs on a CPU.
+
+    By default glibc asks the system for every large tensor anew and gives it back at once, and
+    the kernel clears each page again: half of the time of a small convolutional net. Returns
+    whether it was done; other C libraries and GPUs are left as they are. It holds for the whole
+    process, so only the commands call it, not the trainer.
+    """
+    if device.type != "cpu" or not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, most_mappings = -1, -4
+    return bool(mallopt(most_mappings, 0) and mallopt(trim_threshold, 2**31 - 1))

@@ -28,12 +28,12 @@ def training_state(trainer: BaseTrainer, metrics: dict[str, float]) -> dict[str,
         "metrics": plain(metrics),
         "model": trainer.model.state_dict(),
         "progress": trainer.progress.state_dict(),
-        "optimizers": [plain(plan.optimizer.state_dict()) for plan in trainer.plans],
+        "optimizers": [plain(plan.optimizer.state_dict()) for plan in trainer.optimization.plans],
         "schedulers": [
             None
             if plan.scheduler is None or plan.is_function_of_step
             else plain(plan.scheduler.state_dict())
-            for plan in trainer.plans
+            for plan in trainer.optimization.plans
         ],
         "scaler": trainer.scaler.state_dict(),
         "random": random_state(),
@@ -97,16 +97,16 @@ def restore_training_state(trainer: BaseTrainer, state: dict[str, Any], source: 
         if trainer.average is not None:
             trainer.average.load_state_dict(state["model"])
         return
-    if len(state["optimizers"]) != len(trainer.plans):
+    if len(state["optimizers"]) != len(trainer.optimization.plans):
         raise CheckpointError(
             "The checkpoint was made with another number of optimizers.",
-            expected=len(trainer.plans),
+            expected=len(trainer.optimization.plans),
             got=len(state["optimizers"]),
             where=source,
         )
     try:
         for plan, optimizer, scheduler in zip(
-            trainer.plans, state["optimizers"], state["schedulers"], strict=True
+            trainer.optimization.plans, state["optimizers"], state["schedulers"], strict=True
         ):
             plan.optimizer.load_state_dict(optimizer)
             if scheduler is not None:

@@ -31,20 +31,12 @@ from sightline.training.averaging import AveragedModel
 from sightline.training.callbacks import Callback, Observers
 from sightline.training.checkpoint import load_checkpoint_file, remove_partial_files
 from sightline.training.distributed import DataParallelStep, only_first_process
-from sightline.training.finite import FiniteCheck, non_finite_error
+from sightline.training.finite import non_finite_error
 from sightline.training.hooks import TRAINER_HOOKS, StepInfo, TrainerHooks, refuse_unknown_hooks
 from sightline.training.loader_position import EpochPosition
 from sightline.training.modes import set_training_mode
 from sightline.training.monitoring import higher_is_better, monitored_value
-from sightline.training.optimization import (
-    OptimizerPlan,
-    clip_gradients,
-    optimizer_plans,
-    parameters_with_gradients,
-    schedule_after_epoch,
-    schedule_after_step,
-    schedule_before_step,
-)
+from sightline.training.optimization import Optimization, optimizer_plans
 from sightline.training.progress import Progress, is_improvement
 from sightline.training.runtime import (
     gather_from_processes,
@@ -99,17 +91,22 @@ class BaseTrainer(TrainerHooks):
 
         self.progress = Progress()
         self.position = EpochPosition()
-        self.plans: list[OptimizerPlan] = []
+        self.optimization = Optimization()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.needs_scaler)
         self.average: AveragedModel | None = None
 
+        self._on_accelerator = self.device.type != "cpu"
+        self._autocast = self.precision.autocast(self.device)
         self._prepared = False
         self._is_last_epoch = False
         self._interrupted = False
         self._here = process()
+        self._hooks = {
+            name for name in TRAINER_HOOKS
+            if getattr(type(self), name) is not getattr(TrainerHooks, name) or name in vars(self)
+        }  # fmt: skip
         self._signals = SignalWatch()
         self._observers = Observers(callbacks)
-        self._gradients_are_finite = FiniteCheck()
         self._takes_index = {
             name: len(inspect.signature(getattr(self, name)).parameters) > 1
             for name in ("training_step", "validation_step")
@@ -196,9 +193,10 @@ class BaseTrainer(TrainerHooks):
         weights = contextlib.nullcontext() if self.average is None else self.average.as_model()
         with weights, torch.no_grad():
             for index, batch in enumerate(val_loader):
-                batch = batches.to_device(batch, self.device)
+                if self._on_accelerator:
+                    batch = batches.to_device(batch, self.device)
                 self._call("on_validation_batch_start", batch, index)
-                with self.precision.autocast(self.device):
+                with self._autocast:
                     output = self._call_step("validation_step", batch, index)
                 self._call("on_validation_batch_end", batch, index, output)
                 outputs.append(batches.to_cpu(output))
@@ -254,8 +252,8 @@ class BaseTrainer(TrainerHooks):
                 self.model.compile()
             if self.config.deterministic:
                 torch.use_deterministic_algorithms(True)
-        if optimizers and not self.plans:
-            self.plans = optimizer_plans(self.configure_optimizers())
+        if optimizers and not self.optimization.plans:
+            self.optimization = Optimization(optimizer_plans(self.configure_optimizers()))
 
     def _run_epoch(
         self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None, num_epochs: int
@@ -288,7 +286,7 @@ class BaseTrainer(TrainerHooks):
             loss = self._step(group)
             if observed:
                 place = (epoch, epochs, progress.step, progress.batch, count, progress.samples)
-                self._tell("on_step", StepInfo(*place, loss, self.learning_rate))
+                self._tell("on_step", StepInfo(*place, loss, self.optimization.learning_rate))
             if self._must_leave():
                 self._save_and_leave()
             if save_every and progress.step % save_every == 0:
@@ -309,34 +307,34 @@ class BaseTrainer(TrainerHooks):
         Every sample weighs the same, so a short last batch or group is neither over- nor
         under-counted; in a run of several processes that holds for all of them together.
         """
-        progress, plans, scaler = self.progress, self.plans, self.scaler
+        progress, optimization, scaler = self.progress, self.optimization, self.scaler
         sizes = [self.count_samples(batch) for batch in group]
         here = sum(sizes)
         everywhere = self._agree(here)
-        schedule_before_step(plans, progress.step)
-        for plan in plans:
-            plan.optimizer.zero_grad()
+        optimization.before_step(progress.step)
 
         loss_sum, last = 0.0, len(group) - 1
         for number, (batch, size) in enumerate(zip(group, sizes, strict=True)):
             index = progress.batch + number
-            batch = batches.to_device(batch, self.device)
+            if self._on_accelerator:
+                batch = batches.to_device(batch, self.device)
             self._call("on_train_batch_start", batch, index)
-            with self.precision.autocast(self.device):
+            with self._autocast:
                 outputs = self._parallel_step(batch, index, last=number == last)
             loss = _loss_of(outputs)
             weight = size * self._here.count / everywhere
             scaler.scale(loss if weight == 1 else loss * weight).backward()
+            loss = loss.detach()
             loss_sum += loss.item() * size
             if number < last:
-                self._call("on_train_batch_end", batch, index, outputs, loss.detach())
+                self._call("on_train_batch_end", batch, index, outputs, loss)
 
-        for plan in plans:
-            scaler.unscale_(plan.optimizer)
+        for optimizer in optimization.optimizers:
+            scaler.unscale_(optimizer)
         self._clip_and_check(loss_sum / here, group)
         self._call("on_before_optimizer_step", progress.step + 1)
-        for plan in plans:
-            scaler.step(plan.optimizer)
+        for optimizer in optimization.optimizers:
+            scaler.step(optimizer)
         if scaler.is_enabled():
             self._update_scaler(loss_sum / here, group)
         progress.step += 1
@@ -345,8 +343,8 @@ class BaseTrainer(TrainerHooks):
         progress.loss_sum += loss_sum
         if self.average is not None:
             self.average.update(progress.step)
-        schedule_after_step(plans)
-        self._call("on_train_batch_end", batch, index, outputs, loss.detach())
+        optimization.after_step()
+        self._call("on_train_batch_end", batch, index, outputs, loss)
         return loss_sum / here
 
     def _clip_and_check(self, loss: float, group: list[Any]) -> None:
@@ -354,11 +352,10 @@ class BaseTrainer(TrainerHooks):
 
         With a gradient scaler non-finite gradients are expected now and then: it skips the step.
         """
-        parameters = parameters_with_gradients(self.plans)
         if self.config.grad_clip_norm is not None:
-            finite = clip_gradients(parameters, self.config.grad_clip_norm)
+            finite = self.optimization.clip(self.config.grad_clip_norm)
         elif not self.scaler.is_enabled():
-            finite = self._gradients_are_finite([p.grad for p in parameters if p.grad is not None])
+            finite = self.optimization.gradients_are_finite()
         else:
             finite = True
         if not math.isfinite(loss) or not (finite or self.scaler.is_enabled()):
@@ -392,7 +389,7 @@ class BaseTrainer(TrainerHooks):
             "train_loss": None,
             "valid_loss": metrics.get("loss"),
             **{name: value for name, value in metrics.items() if name != "loss"},
-            "lr": self.learning_rate,
+            "lr": self.optimization.learning_rate,
             "time_s": time.perf_counter() - started,
             **memory_mebibytes(self.device),
         }
@@ -406,7 +403,7 @@ class BaseTrainer(TrainerHooks):
             min_delta=self.config.early_stopping_min_delta,
         )
         self._stop_if_patience_is_over()
-        schedule_after_epoch(self.plans, value)
+        self.optimization.after_epoch(value)
         self.history.append(row)
         self._tell("on_epoch_end", row)
         self._is_last_epoch = last or self.stop_reason is not None
@@ -426,11 +423,6 @@ class BaseTrainer(TrainerHooks):
         waited = self.progress.epochs_without_improvement
         if patience is not None and waited >= patience:
             self.stop(f"no improvement of {self.config.monitor or 'loss'} for {waited} epochs")
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the first parameter group; NaN before there is an optimizer."""
-        return self.plans[0].optimizer.param_groups[0]["lr"] if self.plans else math.nan
 
     def _agree(self, samples: int) -> int:
         """Samples of this step in all processes together; they also agree on whether to end."""
@@ -460,6 +452,8 @@ class BaseTrainer(TrainerHooks):
 
     def _call(self, hook: str, *values: Any) -> None:
         """Call one of the trainer's own hooks; StopIteration raised there ends training cleanly."""
+        if hook not in self._hooks:
+            return
         try:
             getattr(self, hook)(*values)
         except StopIteration as request:

@@ -1,0 +1,185 @@
+"""How a training is told: its log lines, its run.json, its observers, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sightline.config import plain_tree
+from sightline.data.dataset import Dataset
+from sightline.errors import Interrupted, SightlineError
+from sightline.runs import History, LogFile, RunFolder, log, publish_latest
+from sightline.tasks.config import TaskConfig
+from sightline.tasks.task import Task
+from sightline.training.callbacks import Callback, MetricsFile, ProgressBar, ProgressLines
+from sightline.training.runtime import process
+from sightline.training.trainer import BaseTrainer
+
+SHOWN_AS = {"fit": "train", "val": "val", "test": "test"}
+"""How the splits are called where people read; `train` without `val` is `fit` inside."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training under way: what was configured, and the pieces made from it."""
+
+    config: TaskConfig
+    task: Task
+    dataset: Dataset
+    run: RunFolder
+    device: torch.device
+
+
+@contextlib.contextmanager
+def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
+    """Mirror the output into the run's log, and record in run.json how the block ended."""
+    logfile = LogFile(
+        config.output.logs_dir,
+        run_id=run.id,
+        created=run.created,
+        augmentation=config.data.augment.preset,
+    )
+    with logfile:
+        run.set_status("running")
+        run.update(log=str(logfile.path.absolute()))
+        log("BOOT", f"{run.info['task']} run {run.id}")
+        log("ARTIFACTS", f"run={run.path} log={logfile.path}")
+        try:
+            yield
+        except Interrupted as signal:
+            run.set_status("stopped", stop_reason=signal.what)
+            raise
+        except KeyboardInterrupt:
+            run.set_status("stopped", stop_reason="Ctrl-C pressed twice")
+            raise
+        except BaseException as error:
+            text = str(error) if isinstance(error, SightlineError) else repr(error)
+            run.set_status("failed", error=text)
+            raise
+
+
+def announce(session: Session, trainer: BaseTrainer, dataset: Dataset) -> None:
+    """Log, and write into run.json, what is about to be trained on what."""
+    config, device = session.config, session.device
+    for section, values in plain_tree(config).items():
+        log("CFG", f"{section}: {values}")
+    log("PATH", f"OK | root={dataset.manifest.root}")
+    counts = {shown: len(dataset.part(split)) for split, shown in SHOWN_AS.items()}
+    log("DATA", "dataset sizes | " + " ".join(f"{name}={n}" for name, n in counts.items()))
+    if config.data.folds:
+        folds, sizes = np.unique(dataset.manifest.fold, return_counts=True)
+        listed = {int(fold): int(size) for fold, size in zip(folds, sizes, strict=True)}
+        log("FOLD", f"distribution={ {fold: n for fold, n in listed.items() if fold >= 0} }")
+    total = sum(parameter.numel() for parameter in trainer.model.parameters())
+    trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    log(
+        "MODEL",
+        f"name={config.model.name} pooling={config.model.pooling} "
+        f"params(total/trainable)={total}/{trained} device={device} "
+        f"precision={trainer.precision.name}",
+    )
+    report = getattr(trainer.model, "weights_report", None)
+    if report is not None:
+        log("MODEL", f"weights: {report.summary()}")
+    session.run.update(
+        device={
+            "type": device.type,
+            "name": _device_name(device),
+            "precision": trainer.precision.name,
+            "processes": process().count,
+            "threads": torch.get_num_threads(),
+        },
+        data={
+            **counts,
+            "classes": list(dataset.class_names),
+            "root": str(dataset.manifest.root),
+            "class_counts": {
+                shown: dict(zip(dataset.class_names, class_counts(dataset, split), strict=True))
+                for split, shown in SHOWN_AS.items()
+            },
+        },
+    )
+
+
+def class_counts(dataset: Dataset, split: str) -> list[int]:
+    """Samples of each class in a split, in the order of the classes."""
+    codes = dataset.part(split).label.codes
+    counts: list[int] = np.bincount(codes, minlength=len(dataset.class_names)).tolist()
+    return counts
+
+
+def conclude(run: RunFolder, trainer: BaseTrainer, history: History, config: TaskConfig) -> None:
+    """Record the end of a training that was neither interrupted nor failed."""
+    progress, metric = trainer.progress, trainer.config.monitor or "loss"
+    history.write_columns(run.path / "train_history.json")
+    best = {"metric": metric, "value": progress.best_value, "epoch": progress.best_epoch}
+    run.update(best=best, epochs=progress.epoch, steps=progress.step)
+    run.set_status("finished", stop_reason=trainer.stop_reason)
+    latest = publish_latest(run, config.output.exp_dir)
+    log("COPY", f"latest run: {latest} -> {run.id}")
+    if trainer.stop_reason:
+        log("DONE", f"stopped early: {trainer.stop_reason}")
+    value = "no validation" if progress.best_value is None else f"{progress.best_value:.4f}"
+    log("DONE", f"best epoch {progress.best_epoch} ({metric}={value}) of {progress.epoch}")
+    log("BOOT", "training pipeline finished successfully")
+
+
+def observers(config: TaskConfig, history: History) -> list[Callback]:
+    """Progress for the terminal or for a log, the metrics file, and a line for each epoch."""
+    stream = getattr(sys.stderr, "original", sys.stderr)
+    progress: Callback = ProgressLines(config.train.log_interval)
+    if stream.isatty():
+        progress = ProgressBar(stream)
+    return [progress, MetricsFile(history.append), EpochLines(config)]
+
+
+class EpochLines(Callback):
+    """The log's line for each epoch, and for each new best."""
+
+    def __init__(self, config: TaskConfig) -> None:
+        self._epochs = config.train.epochs
+        self._monitor = config.train.monitor or "loss"
+
+    def on_epoch_end(self, row: Mapping[str, Any]) -> None:
+        """One line with every number of the row."""
+        numbers = " ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in row.items()
+            if value is not None and name not in ("epoch", "split")
+        )
+        log(f"EPOCH {row['epoch']}", f"of {self._epochs} {numbers}")
+
+    def on_checkpoint(self, path: Path, metrics: Mapping[str, Any]) -> None:
+        """Say that the best checkpoint was replaced."""
+        if path.name == "best_model.pth":
+            name = "F1" if self._monitor == "macro_f1" else self._monitor
+            value = metrics.get(self._monitor)
+            shown = "" if value is None else f"{name}={value:.4f} "
+            log("NEW_BEST", f"{shown}-> ckpt/{path.name}")
+
+
+def first_says(tag: str) -> Callable[[str], None]:
+    """A function that logs under the tag, in the first process only."""
+    first = process().is_first
+    return lambda message: log(tag, message) if first else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    names = ("sightline", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return platform.processor() or platform.machine()
