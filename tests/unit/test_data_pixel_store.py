@@ -308,6 +308,32 @@ def test_a_lock_is_waited_for_and_the_wait_is_said(folder: Path, cache: Path) ->
     assert str(store.folder) in said[0]
 
 
+@pytest.mark.usefixtures("times_are_trusted")
+def test_what_another_process_added_meanwhile_is_not_read_again(
+    folder: Path, cache: Path, tmp_path: Path
+) -> None:
+    store = PixelStore(cache, SIDE)
+    build(table(folder), tmp_path / "other")
+    waiting, looked = threading.Event(), []
+    thread = threading.Thread(
+        target=lambda: build(
+            table(folder),
+            cache,
+            say=lambda _: waiting.set(),
+            progress=lambda done, total: looked.append(done),
+        )
+    )
+    with store.building():
+        thread.start()
+        assert waiting.wait(60)
+        for name in ("pixels.u8", "images.idx", "files.idx"):
+            data = (PixelStore(tmp_path / "other", SIDE).folder / name).read_bytes()
+            (store.folder / name).write_bytes(data)
+    thread.join(60)
+    assert looked == []
+    assert_right(build(table(folder), cache))
+
+
 def test_a_reader_sees_what_is_appended_after_it_mapped_the_file(folder: Path, cache: Path) -> None:
     early = build(table(folder), cache)
     first = early[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ def batch_size(batch: Any) -> int:
     first = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
     # size(0) and not len(): the latter is a Python function, slow enough to be seen in a step.
     size = first.size(0) if isinstance(first, torch.Tensor) and first.ndim else _first_length(batch)
-    if size is None:
+    if not size:
         raise TrainingError(
             "The trainer cannot tell how many samples a batch holds.",
             expected="a tensor, or a tuple, list, mapping or dataclass that holds one",
-            got=type(batch).__name__,
+            got=type(batch).__name__ + ("" if size is None else " of no sample"),
             remedy="override count_samples(batch) in the trainer",
         )
     return size
@@ -34,34 +34,32 @@ def sample_ids(batch: Any) -> list[str]:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """The same batch with every tensor in it on the device."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(to_device(value, device) for value in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        moved = {
-            field.name: to_device(getattr(batch, field.name), device)
-            for field in dataclasses.fields(batch)
-        }
-        return dataclasses.replace(batch, **moved)
-    return batch
+    return _with_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def to_cpu(outputs: Any) -> Any:
     """The same outputs, detached and on the CPU."""
-    if isinstance(outputs, torch.Tensor):
-        return outputs.detach().cpu()
-    if isinstance(outputs, Mapping):
-        return {key: to_cpu(value) for key, value in outputs.items()}
-    if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
-        return type(outputs)(*(to_cpu(value) for value in outputs))
-    if isinstance(outputs, list | tuple):
-        return type(outputs)(to_cpu(value) for value in outputs)
-    return outputs
+    return _with_tensors(outputs, lambda tensor: tensor.detach().cpu())
+
+
+def _with_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The value with every tensor changed; looks inside containers, named tuples, dataclasses."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _with_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_with_tensors(item, change) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(_with_tensors(item, change) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            field.name: _with_tensors(getattr(value, field.name), change)
+            for field in dataclasses.fields(value)
+            if field.init
+        }
+        return dataclasses.replace(value, **changed)
+    return value
 
 
 def _first_length(value: Any) -> int | None:

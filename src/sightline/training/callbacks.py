@@ -17,7 +17,10 @@ Answer = Stop | None
 
 
 class Callback:
-    """An observer; override the events of interest. Removing it changes no weight."""
+    """An observer; override the events of interest. Removing it changes no weight.
+
+    That holds as long as it draws nothing from the global random generators.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -32,8 +35,8 @@ class Callback:
     def on_epoch_end(self, row: Mapping[str, Any]) -> Answer:
         """Called with the epoch's row (as in metrics.jsonl) before its checkpoint is written."""
 
-    def on_checkpoint(self, path: Path, row: Mapping[str, Any]) -> Answer:
-        """Called after a checkpoint file is complete on disk."""
+    def on_checkpoint(self, path: Path, metrics: Mapping[str, Any]) -> Answer:
+        """Called after a checkpoint file is complete on disk, with the last validation's metrics."""
 
     def on_fit_end(self, reason: str | None) -> Answer:
         """Called after the last epoch; reason is why training stopped early, None if it did not."""
@@ -49,6 +52,11 @@ class Observers:
     """The callbacks of a trainer, called only for the events they override."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(
+                    f"callbacks holds {callback!r:.60}, which is no instance of a Callback subclass"
+                )
         self._listeners: dict[str, list[Callable[..., Answer]]] = {
             event: [
                 getattr(callback, event)

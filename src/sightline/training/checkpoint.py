@@ -8,8 +8,9 @@ import os
 import pickle
 import shutil
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -17,6 +18,8 @@ from sightline.errors import CheckpointError
 
 FORMAT = 1
 PARTIAL = ".partial"
+_IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_PLAIN_TYPES = (bool, int, float, str)
 
 
 def save_checkpoint_file(state: dict[str, Any], target: Path) -> None:
@@ -29,7 +32,7 @@ def save_checkpoint_file(state: dict[str, Any], target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as handle:
-            torch.save({"format": FORMAT, **state}, handle)
+            torch.save({"format": FORMAT, **plain(state)}, handle)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, target)
@@ -101,13 +104,19 @@ def remove_partial_files(folder: Path) -> None:
 def plain(value: Any) -> Any:
     """The value as tensors and plain data, which is all a checkpoint may hold.
 
-    NumPy numbers become Python's, arrays become tensors, paths become text; mappings and
-    sequences are converted inside. Raises CheckpointError for anything else.
+    NumPy numbers and enumerations become Python's numbers and text, arrays become tensors, paths
+    become text; mappings and sequences are converted inside. Raises CheckpointError for anything
+    else.
     """
-    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+    if value is None or type(value) in _PLAIN_TYPES or isinstance(value, torch.Tensor):
         return value
+    for kind in (int, float, str):
+        # Their subclasses, such as numpy.float64, are pickled as objects.
+        if isinstance(value, kind):
+            return str.__str__(value) if kind is str else kind(value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        converted = {plain(key): plain(item) for key, item in value.items()}
+        return _with_module_versions(converted, value)
     if isinstance(value, tuple):
         return tuple(plain(item) for item in value)
     if isinstance(value, list | set | frozenset):
@@ -115,12 +124,33 @@ def plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return value.item() if value.ndim == 0 else torch.as_tensor(value)
-    raise CheckpointError(
+        return plain(value.item()) if value.ndim == 0 else _as_tensor(value)
+    raise _not_plain(value)
+
+
+def _as_tensor(array: Any) -> torch.Tensor:
+    try:
+        return torch.tensor(array)
+    except TypeError as error:
+        raise _not_plain(array) from error
+
+
+def _with_module_versions(converted: dict[Any, Any], original: dict[Any, Any]) -> dict[Any, Any]:
+    """Keep what a module's state_dict says of the versions of its layers."""
+    versions = getattr(original, "_metadata", None)
+    if versions is None:
+        return converted
+    state: Any = OrderedDict(converted)
+    state._metadata = versions
+    return cast(dict[Any, Any], state)
+
+
+def _not_plain(value: Any) -> CheckpointError:
+    return CheckpointError(
         f"A checkpoint cannot hold a {type(value).__name__}.",
         expected="tensors, numbers, text, lists and mappings",
         got=repr(value)[:80],
-        remedy="return plain data from state_dict()",
+        remedy="return plain data from state_dict(), and put plain data into `about`",
     )
 
 
@@ -140,6 +170,8 @@ def _cannot_write(target: Path, error: Exception) -> CheckpointError:
         cause = cause.__cause__ or cause.__context__ or cause
     if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "allow writing there, or choose another folder with output.exp_dir=FOLDER"
+    elif isinstance(cause, OSError) and cause.errno in _IN_THE_WAY:
+        remedy = "move away what is there, or choose another folder with output.exp_dir=FOLDER"
     else:
         remedy = "free some space and continue with --resume; the earlier checkpoint is intact"
     return CheckpointError(

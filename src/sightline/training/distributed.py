@@ -3,14 +3,58 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sightline.training.runtime import process
+from sightline.errors import TrainingError
+from sightline.training.runtime import process, sum_over_processes
+
+
+class Agreed(NamedTuple):
+    """What all processes of a run know together."""
+
+    samples: int
+    """Samples of the next step in all of them; 0 where there is no next step."""
+    interrupted: bool
+    """Whether a signal came to any of them."""
+    stopped: bool
+    """Whether any of them was asked to stop."""
+
+
+def agree(samples: int, *, interrupted: bool, stopped: bool, device: torch.device) -> Agreed:
+    """What the processes know together, when each says what it knows; all must ask at once.
+
+    Raises TrainingError in every process when some have a next step (samples > 0) and others,
+    that were not asked to stop, have none.
+    """
+    mine = [samples, samples > 0, interrupted, stopped]
+    total, having, signals, stops = sum_over_processes([float(one) for one in mine], device)
+    count = process().count
+    if 0 < having < count and not stops:
+        raise TrainingError(
+            "The processes of this run have different numbers of batches.",
+            expected=f"a next batch in each of {count} processes, or in none",
+            got=f"one in {int(having)} of them",
+            remedy="give every process a loader of the same length (drop_last, or even shares)",
+        )
+    return Agreed(0 if stops else int(total), signals > 0, stops > 0)
+
+
+def share(modules: Sequence[nn.Module], *, buffers_only: bool = False) -> None:
+    """Give the modules of every process the values that the first process has."""
+    if process().count == 1:
+        return
+    for module in modules:
+        if not buffers_only:
+            for parameter in module.parameters():
+                torch.distributed.broadcast(parameter.data, src=0)
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 class DataParallelStep:
@@ -57,21 +101,25 @@ class _StepModule(nn.Module):
         return self._step(batch, index)
 
 
-def only_first_process(action: Callable[[], None]) -> None:
-    """Run the action in the first process while the others wait; its error reaches them all."""
+def only_first_process(action: Callable[[], list[Path]]) -> list[Path]:
+    """What the action returns in the first process, an empty list in the others, which wait.
+
+    An error of the first process reaches all of them.
+    """
     here = process()
     if here.count == 1:
-        action()
-        return
+        return action()
+    result: list[Path] = []
     problem: list[str | None] = [None]
     error: Exception | None = None
     if here.is_first:
         try:
-            action()
-        except Exception as caught:
+            result = action()
+        except Exception as caught:  # noqa: BLE001 (raised again below, when the others know)
             error, problem[0] = caught, str(caught)
     torch.distributed.broadcast_object_list(problem, src=0)
     if error is not None:
         raise error
     if problem[0] is not None:
-        raise RuntimeError(f"the first process failed: {problem[0]}")
+        raise TrainingError("The first process failed.", got=problem[0])
+    return result

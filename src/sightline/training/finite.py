@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class FiniteCheck:
         """Whether no value of any tensor, all on these devices, is NaN or infinite."""
         if not tensors:
             return True
+        if any(tensor.is_sparse for tensor in tensors):
+            tensors = [tensor._values() if tensor.is_sparse else tensor for tensor in tensors]
         for device, (found, unit) in self._scalars.items():
             alone = len(self._scalars) == 1
             here = tensors if alone else [t for t in tensors if t.device == device]
@@ -41,13 +44,14 @@ class FiniteCheck:
 
 
 def non_finite_error(
-    loss: float, model: nn.Module, group: list[Any], progress: Progress
+    loss: float, modules: Sequence[nn.Module], group: list[Any], progress: Progress
 ) -> NonFiniteError:
     """The error that names the step, the tensors and the samples of a non-finite step."""
     named = [
         name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+        for module in modules
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None and not _is_finite(parameter.grad)
     ]
     if math.isfinite(loss):
         got = f"finite loss {loss:.4g} but non-finite gradients of {_first(named)}"
@@ -64,6 +68,10 @@ def non_finite_error(
         remedy="lower train.lr, set train.grad_clip_norm=1, use train.amp=false, "
         "or look at those samples with `sightline check`",
     )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor._values() if tensor.is_sparse else tensor).all())
 
 
 def _first(names: list[str], most: int = 6) -> str:

@@ -36,8 +36,8 @@ class Stop(NamedTuple):
 def refuse_unknown_hooks(cls: type, known: Iterable[str]) -> None:
     """Raise TypeError when a class defines an on_* method that nothing would ever call."""
     names = tuple(known)
-    for name in vars(cls):
-        if name.startswith("on_") and name not in names:
+    for name in dir(cls):
+        if name.startswith("on_") and name not in names and callable(getattr(cls, name)):
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
             raise TypeError(
                 f"{cls.__name__}.{name} would never be called: there is no such hook. "
@@ -49,7 +49,7 @@ class TrainerHooks:
     """The hooks a trainer may override; they run inside the loop and may change training.
 
     A hook that raises StopIteration ends training cleanly: the epoch is validated, its checkpoint
-    is written and on_fit_end runs.
+    is written and on_fit_end runs. An epoch without a step yet does not count.
     """
 
     def on_fit_start(self) -> None:
@@ -90,3 +90,13 @@ class TrainerHooks:
 
 
 TRAINER_HOOKS = tuple(name for name in vars(TrainerHooks) if name.startswith("on_"))
+"""Every hook of a trainer, in the order of their definition."""
+
+
+def overridden_hooks(trainer: TrainerHooks) -> frozenset[str]:
+    """The hooks that a trainer's class, or the trainer itself, defines."""
+    return frozenset(
+        name
+        for name in TRAINER_HOOKS
+        if getattr(type(trainer), name) is not getattr(TrainerHooks, name) or name in vars(trainer)
+    )

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from sightline.training.runtime import random_state, restore_random_state
 
 
@@ -14,13 +16,14 @@ class EpochPosition:
 
     A loader with `batches(epoch, start)` is asked for the rest directly. Any other iterable is
     started from the saved random state of the epoch's beginning, and the batches already used
-    are drawn and thrown away.
+    are drawn and thrown away. The generators of a DataLoader and of its samplers count; those
+    inside a dataset or a worker process do not.
     """
 
     def __init__(self) -> None:
         self._start: dict[str, Any] | None = None
-        self._generator: Any = None
-        self._generator_state: Any = None
+        self._generators: list[torch.Generator] = []
+        self._saved: list[torch.Tensor] = []
 
     def iterate(self, loader: Any, epoch: int, batch: int) -> Iterator[Any]:
         """The batches of an epoch (from 1), beginning with number `batch` (from 0)."""
@@ -29,13 +32,16 @@ class EpochPosition:
             return iter(loader.batches(epoch, start=batch))
         if hasattr(getattr(loader, "sampler", None), "set_epoch"):
             loader.sampler.set_epoch(epoch)
-        self._generator = getattr(loader, "generator", None)
+        self._generators = _generators_of(loader)
+        saved, self._saved = self._saved, []
         if batch == 0 or self._start is None:
-            self._continue_generator()
-            self._start = _loader_state(loader)
+            self._set_generators(saved)
+            self._start = {"random": random_state(), "generators": self._generator_states()}
             return itertools.islice(iter(loader), batch, None)
         now = random_state()
-        _restore_loader_state(loader, self._start)
+        restore_random_state(self._start["random"])
+        # Drawing the used batches again brings the loader's generators to where they were.
+        self._set_generators(self._start["generators"])
         iterator = iter(loader)
         for _ in itertools.islice(iterator, batch):
             pass
@@ -43,29 +49,29 @@ class EpochPosition:
         return iterator
 
     def state_dict(self) -> dict[str, Any]:
-        """The random state at the epoch's beginning, and the loader's own generator now."""
-        own = None if self._generator is None else self._generator.get_state()
-        return {"start": self._start, "generator": own}
+        """The random state at the epoch's beginning, and the loader's own generators now."""
+        return {"start": self._start, "generators": self._generator_states() or self._saved}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue the epoch, or the series of epochs, whose state was saved."""
-        self._start, self._generator_state = state["start"], state["generator"]
+        self._generators = []
+        self._start, self._saved = state["start"], state["generators"]
 
-    def _continue_generator(self) -> None:
-        if self._generator is not None and self._generator_state is not None:
-            self._generator.set_state(self._generator_state)
-        self._generator_state = None
+    def _generator_states(self) -> list[torch.Tensor]:
+        return [generator.get_state() for generator in self._generators]
 
-
-def _loader_state(loader: Any) -> dict[str, Any]:
-    generator = getattr(loader, "generator", None)
-    return {
-        "random": random_state(),
-        "generator": None if generator is None else generator.get_state(),
-    }
+    def _set_generators(self, states: list[torch.Tensor]) -> None:
+        for generator, state in zip(self._generators, states, strict=False):
+            generator.set_state(state)
 
 
-def _restore_loader_state(loader: Any, state: dict[str, Any]) -> None:
-    restore_random_state(state["random"])
-    if state["generator"] is not None and getattr(loader, "generator", None) is not None:
-        loader.generator.set_state(state["generator"])
+def _generators_of(loader: Any) -> list[torch.Generator]:
+    """The generators of a DataLoader, its sampler and its batch sampler, each once, in order."""
+    outer = getattr(loader, "batch_sampler", None)
+    owners = (loader, getattr(loader, "sampler", None), outer, getattr(outer, "sampler", None))
+    found: dict[int, torch.Generator] = {}
+    for owner in owners:
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator):
+            found.setdefault(id(generator), generator)
+    return list(found.values())

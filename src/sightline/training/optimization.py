@@ -30,7 +30,7 @@ class OptimizerPlan:
     @property
     def is_function_of_step(self) -> bool:
         """Whether the schedule is ours: set from the step alone, so nothing of it is saved."""
-        return hasattr(self.scheduler, "set")
+        return _is_ours(self.scheduler)
 
 
 def optimizer_plans(configured: Any) -> list[OptimizerPlan]:
@@ -38,7 +38,7 @@ def optimizer_plans(configured: Any) -> list[OptimizerPlan]:
 
     Raises TrainingError, showing the right form, for anything else.
     """
-    if isinstance(configured, list | tuple):
+    if isinstance(configured, list | tuple) and configured:
         return [plan for item in configured for plan in optimizer_plans(item)]
     if isinstance(configured, torch.optim.Optimizer):
         return [OptimizerPlan(configured)]
@@ -47,7 +47,9 @@ def optimizer_plans(configured: Any) -> list[OptimizerPlan]:
     raise TrainingError(
         "configure_optimizers returned something the trainer cannot use.",
         expected=RIGHT_FORM,
-        got=type(configured).__name__,
+        got=f"an empty {type(configured).__name__}"
+        if configured == []
+        else type(configured).__name__,
     )
 
 
@@ -58,11 +60,21 @@ def _plans_of_mapping(configured: Mapping[str, Any]) -> list[OptimizerPlan]:
         raise TrainingError(
             "configure_optimizers returned a mapping with an unknown key or interval.",
             expected=RIGHT_FORM,
-            got=dict(configured),
+            got=", ".join(map(str, configured)) + f"; interval {interval!r}",
         )
     optimizers, schedulers = configured["optimizer"], configured.get("scheduler")
     if isinstance(optimizers, torch.optim.Optimizer):
         optimizers = [optimizers]
+    if (
+        not isinstance(optimizers, list | tuple)
+        or not optimizers
+        or not all(isinstance(one, torch.optim.Optimizer) for one in optimizers)
+    ):
+        raise TrainingError(
+            'configure_optimizers returned an "optimizer" that is none.',
+            expected=RIGHT_FORM,
+            got=f"{optimizers!r:.80}",
+        )
     if not isinstance(schedulers, list | tuple):
         schedulers = [schedulers] + [None] * (len(optimizers) - 1)
     if len(schedulers) != len(optimizers):
@@ -71,14 +83,31 @@ def _plans_of_mapping(configured: Mapping[str, Any]) -> list[OptimizerPlan]:
             expected=f"{len(optimizers)} schedulers, one for each optimizer (None for no schedule)",
             got=len(schedulers),
         )
+    for scheduler in schedulers:
+        if not (scheduler is None or isinstance(scheduler, LRScheduler) or _is_ours(scheduler)):
+            raise TrainingError(
+                "configure_optimizers returned a scheduler that nothing would move.",
+                expected="a torch scheduler, or a StepSchedule with set(step)",
+                got=f"{scheduler!r:.80}",
+            )
     return [OptimizerPlan(*pair, interval) for pair in zip(optimizers, schedulers, strict=True)]
 
 
-class Optimization:
-    """The optimizers of a trainer and their schedules, moved at the right moments."""
+def _is_ours(scheduler: Any) -> bool:
+    return callable(getattr(scheduler, "set", None))
 
-    def __init__(self, plans: Sequence[OptimizerPlan] = ()) -> None:
+
+class Optimization:
+    """The optimizers of a trainer, their schedules and their gradients, in the order of a step.
+
+    With a gradient scaler (fp16) non-finite gradients are expected now and then: the scaler leaves
+    that step out.
+    """
+
+    def __init__(self, plans: Sequence[OptimizerPlan], scaler: torch.amp.GradScaler) -> None:
         self.plans = tuple(plans)
+        self._scaler = scaler
+        self._scales = scaler.is_enabled()
         self.optimizers = tuple(plan.optimizer for plan in self.plans)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self._are_finite = FiniteCheck({p.device for group in groups for p in group["params"]})
@@ -101,6 +130,37 @@ class Optimization:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a loss, scaled if need be."""
+        (self._scaler.scale(loss) if self._scales else loss).backward()
+
+    def unscale(self) -> None:
+        """Give the gradients their true size."""
+        if self._scales:
+            for optimizer in self.optimizers:
+                self._scaler.unscale_(optimizer)
+
+    def clip(self, most: float | None) -> bool:
+        """Cut the joint L2 norm of all gradients to `most`; whether the step may be made.
+
+        False, with the gradients unchanged, when one of them is NaN or infinite.
+        """
+        if most is not None:
+            return self._clip_norm(most) or self._scales
+        return self._scales or self._are_finite(self._gradients())
+
+    def step(self) -> bool:
+        """Change the weights; False when the scaler left the step out."""
+        if not self._scales:
+            for optimizer in self.optimizers:
+                optimizer.step()
+            return True
+        for optimizer in self.optimizers:
+            self._scaler.step(optimizer)
+        before = self._scaler.get_scale()
+        self._scaler.update()
+        return bool(self._scaler.get_scale() >= before)
+
     def after_step(self) -> None:
         """Move the torch schedulers that move every step."""
         for scheduler in self._each_step:
@@ -118,12 +178,7 @@ class Optimization:
                 )
             scheduler.step(monitored)
 
-    def gradients_are_finite(self) -> bool:
-        """Whether no gradient holds a NaN or an infinity."""
-        return self._are_finite(self._gradients())
-
-    def clip(self, most: float) -> bool:
-        """Cut the joint L2 norm of all gradients to `most`; False, changing nothing, if not finite."""
+    def _clip_norm(self, most: float) -> bool:
         norm = torch.nn.utils.get_total_norm(self._gradients())
         if not math.isfinite(norm.item()):
             return False

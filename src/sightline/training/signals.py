@@ -21,6 +21,7 @@ class SignalWatch:
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> SignalWatch:
+        self.received = None
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
                 self._previous[number] = signal.signal(number, self._note)
@@ -33,7 +34,8 @@ class SignalWatch:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # None: a handler that was not made by Python; it cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

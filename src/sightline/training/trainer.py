@@ -20,6 +20,7 @@ import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,14 +31,26 @@ from sightline.training import batches, state
 from sightline.training.averaging import AveragedModel
 from sightline.training.callbacks import Callback, Observers
 from sightline.training.checkpoint import load_checkpoint_file, remove_partial_files
-from sightline.training.distributed import DataParallelStep, only_first_process
+from sightline.training.distributed import DataParallelStep, agree, share
 from sightline.training.finite import non_finite_error
-from sightline.training.hooks import TRAINER_HOOKS, StepInfo, TrainerHooks, refuse_unknown_hooks
+from sightline.training.hooks import (
+    TRAINER_HOOKS,
+    StepInfo,
+    TrainerHooks,
+    overridden_hooks,
+    refuse_unknown_hooks,
+)
 from sightline.training.loader_position import EpochPosition
 from sightline.training.modes import set_training_mode
-from sightline.training.monitoring import higher_is_better, monitored_value
+from sightline.training.monitoring import (
+    checked_metrics,
+    higher_is_better,
+    is_best,
+    monitored_value,
+    why_patience_is_over,
+)
 from sightline.training.optimization import Optimization, optimizer_plans
-from sightline.training.progress import Progress, is_improvement
+from sightline.training.progress import Progress
 from sightline.training.runtime import (
     gather_from_processes,
     memory_mebibytes,
@@ -87,12 +100,13 @@ class BaseTrainer(TrainerHooks):
         self.checkpoint_dir = Path(checkpoint_dir)
         self.about: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
+        self.metrics: Metrics = {}
         self.stop_reason: str | None = None
 
         self.progress = Progress()
         self.position = EpochPosition()
-        self.optimization = Optimization()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.needs_scaler)
+        self.optimization = Optimization((), self.scaler)
         self.average: AveragedModel | None = None
 
         self._on_accelerator = self.device.type != "cpu"
@@ -101,20 +115,15 @@ class BaseTrainer(TrainerHooks):
         self._is_last_epoch = False
         self._interrupted = False
         self._here = process()
-        self._hooks = {
-            name for name in TRAINER_HOOKS
-            if getattr(type(self), name) is not getattr(TrainerHooks, name) or name in vars(self)
-        }  # fmt: skip
+        self._hooks = overridden_hooks(self)
         self._signals = SignalWatch()
         self._observers = Observers(callbacks)
         self._takes_index = {
-            name: len(inspect.signature(getattr(self, name)).parameters) > 1
-            for name in ("training_step", "validation_step")
+            name: _takes_two(getattr(self, name)) for name in ("training_step", "validation_step")
         }
-        modules = [one for one in (self.model, self.loss_fn) if isinstance(one, nn.Module)]
-        self._parallel_step = DataParallelStep(
-            lambda batch, index: self._call_step("training_step", batch, index), modules
-        )
+        self._modules = [one for one in (self.model, loss_fn) if isinstance(one, nn.Module)]
+        self._parallel_step = DataParallelStep(self._training_step, self._modules)
+        self._validation_sizes: list[int] = []
 
     # What a model's author writes.
 
@@ -131,9 +140,15 @@ class BaseTrainer(TrainerHooks):
         raise NotImplementedError(f"{type(self).__name__} must define configure_optimizers")
 
     def compute_metrics(self, outputs: list[Any]) -> Metrics:
-        """Metrics of a split from all its validation_step outputs; by default the mean `loss`."""
+        """Metrics of a split from all its validation_step outputs; by default the mean `loss`.
+
+        In validate_epoch every sample weighs the same in that mean, else every output.
+        """
         losses = [one["loss"] for one in outputs if isinstance(one, Mapping) and "loss" in one]
-        return {"loss": sum(float(loss) for loss in losses) / len(losses)} if losses else {}
+        sizes = self._validation_sizes if len(self._validation_sizes) == len(losses) else None
+        weights = sizes or [1] * len(losses)
+        total = sum(float(loss) * weight for loss, weight in zip(losses, weights, strict=True))
+        return {"loss": total / sum(weights)} if losses else {}
 
     def finalize(self, loader: Iterable[Any]) -> None:
         """Fit what has a closed form (a memory bank, a projection), once, after the epochs."""
@@ -154,29 +169,34 @@ class BaseTrainer(TrainerHooks):
 
         SIGTERM and Ctrl-C save latest_model.pth after the step under way and raise Interrupted.
         """
-        self._stop_if_patience_is_over()
+        self.stop_reason, self._is_last_epoch = None, False
         with self._signals:
             try:
                 self.prepare(optimizers=num_epochs > 0)
+                self._stop_if_patience_is_over()
                 self._call("on_fit_start")
                 self._tell("on_fit_start", num_epochs)
-                while self.progress.epoch < num_epochs and self.stop_reason is None:
+                while self.progress.epoch < num_epochs and not self._ends():
                     self._run_epoch(train_loader, val_loader, num_epochs)
                 if type(self).finalize is not BaseTrainer.finalize:
                     self._run_finalize(train_loader, val_loader)
+                if self._ends() and not self._is_last_epoch:
+                    self._save_after_late_request()
                 self._call("on_fit_end")
                 self._tell("on_fit_end", self.stop_reason)
             except BaseException as error:
-                self.on_exception(error)
+                self._call("on_exception", error)
                 self._tell("on_exception", error)
                 raise
         return self.history
 
     def train_epoch(self, train_loader: Iterable[Any]) -> float:
         """Train one epoch without validation; the mean loss over its samples."""
+        self.stop_reason = None
         self.prepare()
         loss = self._train_batches(train_loader, None)
-        self.progress.finish_epoch()
+        if self.progress.batch > 0:
+            self.progress.finish_epoch()
         return loss
 
     def validate_epoch(self, val_loader: Iterable[Any]) -> Metrics:
@@ -187,9 +207,12 @@ class BaseTrainer(TrainerHooks):
         self.prepare(optimizers=False)
         epoch = max(self.progress.epoch + (self.progress.batch > 0), 1)
         self._call("on_validation_epoch_start", epoch)
-        self.model.eval()
+        for module in self._modules:
+            module.eval()
+        share([self.model], buffers_only=True)
         before = random_state()
-        outputs = []
+        outputs, sizes = [], []
+        counts = type(self).compute_metrics is BaseTrainer.compute_metrics
         weights = contextlib.nullcontext() if self.average is None else self.average.as_model()
         with weights, torch.no_grad():
             for index, batch in enumerate(val_loader):
@@ -200,13 +223,17 @@ class BaseTrainer(TrainerHooks):
                     output = self._call_step("validation_step", batch, index)
                 self._call("on_validation_batch_end", batch, index, output)
                 outputs.append(batches.to_cpu(output))
-                if self._must_leave():
+                sizes.append(self.count_samples(batch) if counts else 0)
+                if self._signals.received and self._here.count == 1:
                     break
         restore_random_state(before)
-        if self._must_leave():
-            self._save_and_leave()
-        parts = gather_from_processes(outputs)
-        metrics = self.compute_metrics([output for part in parts for output in part])
+        self._leave_if_asked()
+        parts = gather_from_processes((outputs, sizes))
+        outputs = [output for part, _ in parts for output in part]
+        if not outputs:
+            raise _empty("validation")
+        self._validation_sizes = [size for _, part in parts for size in part if counts]
+        metrics = checked_metrics(self.compute_metrics(outputs))
         self._call("on_validation_epoch_end", epoch, metrics)
         return metrics
 
@@ -217,18 +244,14 @@ class BaseTrainer(TrainerHooks):
     def save_checkpoint(self, epoch: int, metrics: Metrics) -> None:
         """Write latest_model.pth, best_model.pth if `_is_better`, and epoch_NNN.pth when due."""
         self.prepare(optimizers=False)
-        best = self._is_better(metrics)
+        self.metrics = checked_metrics(metrics)
+        best = self._is_better(self.metrics)
         if best:
-            self.progress.best_value = monitored_value(self.config, metrics)
+            self.progress.best_value = self.metrics.get(self.config.monitor or "loss")
             self.progress.best_epoch = epoch
         interval = self.config.save_interval
         keep = interval > 0 and (self._is_last_epoch or epoch % interval == 0)
-
-        def write() -> None:
-            for path in state.write_epoch(self, epoch, metrics, best=best, keep=keep):
-                self._tell("on_checkpoint", path, metrics)
-
-        only_first_process(write)
+        self._report(state.write_epoch(self, epoch, self.metrics, best=best, keep=keep))
 
     def load_checkpoint(self, path: str | Path) -> dict[str, Any]:
         """Restore everything a checkpoint holds and return its `about`, `epoch` and `metrics`."""
@@ -241,9 +264,12 @@ class BaseTrainer(TrainerHooks):
 
     def prepare(self, *, optimizers: bool = True) -> None:
         """Lay out the model once, and make the optimizers when they are first needed."""
+        self._hooks = overridden_hooks(self)
         if not self._prepared:
             self._prepared = True
-            remove_partial_files(self.checkpoint_dir)
+            if self._here.is_first:
+                remove_partial_files(self.checkpoint_dir)
+            share(self._modules)
             if self.config.channels_last:
                 self.model.to(memory_format=torch.channels_last)
             if self.config.ema_decay is not None:
@@ -253,68 +279,80 @@ class BaseTrainer(TrainerHooks):
             if self.config.deterministic:
                 torch.use_deterministic_algorithms(True)
         if optimizers and not self.optimization.plans:
-            self.optimization = Optimization(optimizer_plans(self.configure_optimizers()))
+            self.optimization = Optimization(
+                optimizer_plans(self.configure_optimizers()), self.scaler
+            )
 
     def _run_epoch(
         self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None, num_epochs: int
     ) -> None:
         started, samples_before = time.perf_counter(), self.progress.samples
-        self._train_batches(train_loader, num_epochs)
-        seconds, used = time.perf_counter() - started, self.progress.samples
-        loss_sum, samples, fresh = sum_over_processes(
-            [self.progress.loss_sum, used, used - samples_before], self.device
-        )
+        loss = self._train_batches(train_loader, num_epochs)
+        if self.progress.batch == 0:
+            return
+        seconds, here = time.perf_counter() - started, self.progress.samples - samples_before
+        samples = sum_over_processes([here], self.device)[0]
         metrics = {} if val_loader is None else self.validate_epoch(val_loader)
+        value = monitored_value(self.config, metrics, validated=val_loader is not None)
         epoch = self.progress.finish_epoch()
+        self.progress.count_improvement(
+            value,
+            higher=higher_is_better(self.config),
+            min_delta=self.config.early_stopping_min_delta,
+        )
+        self._stop_if_patience_is_over()
+        self.optimization.after_epoch(value)
         row = self._row(metrics, validated=val_loader is not None, started=started)
-        row |= {"train_loss": loss_sum / samples, "images_per_s": fresh / seconds}
+        row |= {"train_loss": loss, "images_per_s": samples / seconds}
         self._finish_epoch(metrics, row, last=epoch == num_epochs)
 
     def _train_batches(self, loader: Iterable[Any], epochs: int | None) -> float:
-        """Use the rest of the epoch's batches; the mean loss over its samples in this process."""
+        """Use the rest of the epoch's batches; the mean loss over its samples.
+
+        NaN when training was asked to stop before the first of them.
+        """
         progress = self.progress
         epoch = progress.epoch + 1
         self._call("on_train_epoch_start", epoch)
-        set_training_mode(self.model, freeze_norm_statistics=self.config.freeze_norm_statistics)
-        count = len(loader) if hasattr(loader, "__len__") else None
+        for module in self._modules:
+            set_training_mode(module, freeze_norm_statistics=self.config.freeze_norm_statistics)
+        count = _length(loader)
         iterator = self.position.iterate(loader, epoch, progress.batch)
         save_every, observed = self.config.save_every_steps, self._observers.listens("on_step")
-        while self.stop_reason is None:
-            group = list(itertools.islice(iterator, self.config.accumulate_steps))
-            if not group:
+        while True:
+            group = []
+            if self.stop_reason is None:
+                group = list(itertools.islice(iterator, self.config.accumulate_steps))
+            sizes = [self.count_samples(batch) for batch in group]
+            samples = self._agree(sum(sizes))
+            if not samples:
                 break
-            loss = self._step(group)
+            loss = self._step(group, sizes, samples)
             if observed:
                 place = (epoch, epochs, progress.step, progress.batch, count, progress.samples)
                 self._tell("on_step", StepInfo(*place, loss, self.optimization.learning_rate))
             if self._must_leave():
                 self._save_and_leave()
             if save_every and progress.step % save_every == 0:
-                only_first_process(lambda: state.write_latest(self, {}))
+                self._save_latest()
         if progress.batch == 0:
-            raise TrainingError(
-                "The training loader gave no batch.",
-                expected="at least one batch in an epoch",
-                remedy="check that the data is not empty and the batch size not too large",
-            )
-        mean_loss = progress.loss_sum / max(progress.samples, 1)
-        self._call("on_train_epoch_end", epoch, mean_loss)
-        return mean_loss
+            if self.stop_reason is None:
+                raise _empty("training")
+            return math.nan
+        total, used = sum_over_processes([progress.loss_sum, progress.samples], self.device)
+        self._call("on_train_epoch_end", epoch, total / used)
+        return total / used
 
-    def _step(self, group: list[Any]) -> float:
+    def _step(self, group: list[Any], sizes: list[int], samples: int) -> float:
         """One optimizer step from an accumulation group of batches; the mean loss of its samples.
 
-        Every sample weighs the same, so a short last batch or group is neither over- nor
-        under-counted; in a run of several processes that holds for all of them together.
+        `samples` counts those of all processes. Every sample weighs the same, so a short last
+        batch or group is neither over- nor under-counted.
         """
-        progress, optimization, scaler = self.progress, self.optimization, self.scaler
-        sizes = [self.count_samples(batch) for batch in group]
-        here = sum(sizes)
-        everywhere = self._agree(here)
+        progress, optimization = self.progress, self.optimization
         optimization.before_step(progress.step)
-
         loss_sum, last = 0.0, len(group) - 1
-        for number, (batch, size) in enumerate(zip(group, sizes, strict=True)):
+        for number, batch in enumerate(group):
             index = progress.batch + number
             if self._on_accelerator:
                 batch = batches.to_device(batch, self.device)
@@ -322,61 +360,42 @@ class BaseTrainer(TrainerHooks):
             with self._autocast:
                 outputs = self._parallel_step(batch, index, last=number == last)
             loss = _loss_of(outputs)
-            weight = size * self._here.count / everywhere
-            scaler.scale(loss if weight == 1 else loss * weight).backward()
+            weight = sizes[number] * self._here.count / samples
+            optimization.backward(loss if weight == 1 else loss * weight)
             loss = loss.detach()
-            loss_sum += loss.item() * size
+            loss_sum += loss.item() * sizes[number]
             if number < last:
                 self._call("on_train_batch_end", batch, index, outputs, loss)
 
-        for optimizer in optimization.optimizers:
-            scaler.unscale_(optimizer)
-        self._clip_and_check(loss_sum / here, group)
+        mean_loss = loss_sum / sum(sizes)
+        optimization.unscale()
+        if not (optimization.clip(self.config.grad_clip_norm) and math.isfinite(mean_loss)):
+            raise non_finite_error(mean_loss, self._modules, group, progress)
         self._call("on_before_optimizer_step", progress.step + 1)
-        for optimizer in optimization.optimizers:
-            scaler.step(optimizer)
-        if scaler.is_enabled():
-            self._update_scaler(loss_sum / here, group)
+        progress.skipped_steps = 0 if optimization.step() else progress.skipped_steps + 1
+        if progress.skipped_steps >= MOST_SKIPPED_STEPS:
+            raise non_finite_error(mean_loss, self._modules, group, progress)
         progress.step += 1
         progress.batch += len(group)
-        progress.samples += here
+        progress.samples += sum(sizes)
         progress.loss_sum += loss_sum
         if self.average is not None:
             self.average.update(progress.step)
         optimization.after_step()
         self._call("on_train_batch_end", batch, index, outputs, loss)
-        return loss_sum / here
-
-    def _clip_and_check(self, loss: float, group: list[Any]) -> None:
-        """Clip the gradients; raise NonFiniteError, before any weight changes, if not finite.
-
-        With a gradient scaler non-finite gradients are expected now and then: it skips the step.
-        """
-        if self.config.grad_clip_norm is not None:
-            finite = self.optimization.clip(self.config.grad_clip_norm)
-        elif not self.scaler.is_enabled():
-            finite = self.optimization.gradients_are_finite()
-        else:
-            finite = True
-        if not math.isfinite(loss) or not (finite or self.scaler.is_enabled()):
-            raise non_finite_error(loss, self.model, group, self.progress)
-
-    def _update_scaler(self, loss: float, group: list[Any]) -> None:
-        """Let the fp16 scaler adapt; too many steps left out in a row are an error."""
-        before = self.scaler.get_scale()
-        self.scaler.update()
-        skipped = self.scaler.get_scale() < before
-        self.progress.skipped_steps = self.progress.skipped_steps + 1 if skipped else 0
-        if self.progress.skipped_steps >= MOST_SKIPPED_STEPS:
-            raise non_finite_error(loss, self.model, group, self.progress)
+        return mean_loss
 
     def _run_finalize(self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None) -> None:
-        """Fit the closed-form part, then judge and save it like an epoch."""
+        """Fit the closed-form part, then judge and save the whole; it replaces an earlier best."""
         started = time.perf_counter()
-        self.model.eval()
-        with torch.no_grad():
+        for module in self._modules:
+            module.eval()
+        weights = contextlib.nullcontext() if self.average is None else self.average.as_model()
+        with weights, torch.no_grad():
             self.finalize(train_loader)
         metrics = {} if val_loader is None else self.validate_epoch(val_loader)
+        monitored_value(self.config, metrics, validated=val_loader is not None)
+        self.progress.best_value = None
         row = self._row(metrics, validated=val_loader is not None, started=started)
         self._finish_epoch(metrics, row, last=True)
 
@@ -395,17 +414,10 @@ class BaseTrainer(TrainerHooks):
         }
 
     def _finish_epoch(self, metrics: Metrics, row: dict[str, Any], *, last: bool) -> None:
-        """Judge the epoch, tell the observers, move the schedules, write the checkpoints."""
-        value = monitored_value(self.config, metrics)
-        self.progress.count_improvement(
-            value,
-            higher=higher_is_better(self.config),
-            min_delta=self.config.early_stopping_min_delta,
-        )
-        self._stop_if_patience_is_over()
-        self.optimization.after_epoch(value)
+        """Tell the observers, then write the checkpoints."""
         self.history.append(row)
-        self._tell("on_epoch_end", row)
+        self._tell("on_epoch_end", MappingProxyType(row))
+        self._agree()
         self._is_last_epoch = last or self.stop_reason is not None
         self.save_checkpoint(self.progress.epoch, metrics)
 
@@ -413,35 +425,46 @@ class BaseTrainer(TrainerHooks):
 
     def _is_better(self, metrics: Metrics) -> bool:
         """Whether these metrics beat the best so far; without any value, the last epoch is best."""
-        value = monitored_value(self.config, metrics)
-        if value is None:
-            return True
-        return is_improvement(value, self.progress.best_value, higher=higher_is_better(self.config))
+        return is_best(self.config, self.progress, metrics)
 
     def _stop_if_patience_is_over(self) -> None:
-        patience = self.config.early_stopping_patience
-        waited = self.progress.epochs_without_improvement
-        if patience is not None and waited >= patience:
-            self.stop(f"no improvement of {self.config.monitor or 'loss'} for {waited} epochs")
+        reason = why_patience_is_over(self.config, self.progress)
+        if reason is not None:
+            self.stop(reason)
 
-    def _agree(self, samples: int) -> int:
-        """Samples of this step in all processes together; they also agree on whether to end."""
+    def _agree(self, samples: int = 0) -> int:
+        """Samples of the next step in all processes together, 0 when any was asked to stop.
+
+        Here the processes learn of each other's signals and stop requests; all call it at once.
+        """
         if self._here.count == 1:
             return samples
-        flags = [float(bool(self._signals.received)), float(self.stop_reason is not None)]
-        total, interrupted, stopped = sum_over_processes([samples, *flags], self.device)
-        self._interrupted = interrupted > 0
+        asked = {"interrupted": bool(self._signals.received), "stopped": bool(self.stop_reason)}
+        samples, self._interrupted, stopped = agree(samples, **asked, device=self.device)
         if stopped:
             self.stop("another process asked to stop")
-        return int(total)
+        return samples
 
     def _must_leave(self) -> bool:
         """Whether a signal came; with several processes, whether all of them know."""
         return bool(self._signals.received) if self._here.count == 1 else self._interrupted
 
+    def _leave_if_asked(self) -> None:
+        self._agree()
+        if self._must_leave():
+            self._save_and_leave()
+
+    def _ends(self) -> bool:
+        """Whether training was asked to stop; after a signal, save and leave at once."""
+        self._leave_if_asked()
+        return self.stop_reason is not None
+
+    def _save_latest(self) -> None:
+        self._report(state.write_latest(self))
+
     def _save_and_leave(self) -> None:
         """Write latest_model.pth where training stands and raise Interrupted."""
-        only_first_process(lambda: state.write_latest(self, {}))
+        self._save_latest()
         number = self._signals.received or signal.SIGTERM
         raise Interrupted(
             f"Stopped by {number.name} in epoch {self.progress.epoch + 1} "
@@ -449,6 +472,18 @@ class BaseTrainer(TrainerHooks):
             exit_code=128 + number,
             remedy="continue with --resume",
         )
+
+    def _save_after_late_request(self) -> None:
+        """Save as the last an epoch that was saved before training was asked to stop, if any."""
+        if self.progress.epoch == 0:
+            self._save_latest()
+        else:
+            self._is_last_epoch = True
+            self._report(state.write_last(self, keep=self.config.save_interval > 0))
+
+    def _report(self, written: list[Path]) -> None:
+        for path in written:
+            self._tell("on_checkpoint", path, MappingProxyType(self.metrics))
 
     def _call(self, hook: str, *values: Any) -> None:
         """Call one of the trainer's own hooks; StopIteration raised there ends training cleanly."""
@@ -464,9 +499,38 @@ class BaseTrainer(TrainerHooks):
         if request is not None:
             self.stop(request.reason)
 
+    def _training_step(self, batch: Any, index: int) -> Any:
+        return self._call_step("training_step", batch, index)
+
     def _call_step(self, name: str, batch: Any, index: int) -> Any:
         step = getattr(self, name)
         return step(batch, index) if self._takes_index[name] else step(batch)
+
+
+def _takes_two(step: Any) -> bool:
+    """Whether a step method can be called with the batch and its index."""
+    try:
+        inspect.signature(step).bind(None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def _length(loader: Any) -> int | None:
+    """The loader's length; a DataLoader over a stream has the method but no length."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
+
+
+def _empty(kind: str) -> TrainingError:
+    return TrainingError(
+        f"The {kind} loader gave no batch.",
+        expected="at least one batch in an epoch",
+        remedy="check that the data is not empty, the batch size not too large, "
+        "and the loader not an iterator that was used up",
+    )
 
 
 def _loss_of(outputs: Any) -> torch.Tensor:
