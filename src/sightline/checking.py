@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sightline.config import load_config
+from sightline.console import table_lines
 from sightline.data.dataset import prepare_dataset
-from sightline.data.findings import CheckReport
+from sightline.data.findings import CheckReport, Finding
 from sightline.data.lint import check
 from sightline.data.readers import read_manifest
 from sightline.data.splits_file import write_splits
@@ -18,6 +19,9 @@ from sightline.trained import TASK_CONFIGS
 
 RECIPE = "classify/basic"
 """Gives the settings of a folder or table that comes without a configuration."""
+MOST_CLASSES = 30
+"""Classes shown with their counts; the smallest are the ones worth seeing."""
+COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
 def check_source(
@@ -43,6 +47,61 @@ def split_source(source: str, overrides: Sequence[str], target: Path) -> str:
     sizes = Counter(manifest.split_text(row) for row in range(len(manifest)))
     counts = ", ".join(f"{name} {count}" for name, count in sorted(sizes.items()))
     return "\n".join([*(f"note: {note}" for note in dataset.notes), f"{target}: {counts}"])
+
+
+def report_lines(report: CheckReport, *, paint: Callable[..., str]) -> list[str]:
+    """What people read: the findings, how many pictures each class has, and the verdict.
+
+    `paint` colours a text, as click.style does.
+    """
+    lines = [line for finding in report.findings for line in _finding_lines(finding, paint)]
+    if report.classes:
+        lines += ["", *_class_lines(report)]
+    return [*lines, "", _verdict(report, paint)]
+
+
+def _finding_lines(finding: Finding, paint: Callable[..., str]) -> list[str]:
+    # Padded before it is coloured: the colour's signs must not count as width.
+    severity = paint(f"{finding.severity:<8}", fg=COLOURS[finding.severity], bold=True)
+    lines = [f"{severity} {finding.count:>7,}  {finding.what}"]
+    lines += [f"{'':<18}  {example}" for example in finding.examples]
+    if finding.count > len(finding.examples) > 0:
+        lines.append(f"{'':<18}  ... and {finding.count - len(finding.examples):,} more")
+    if finding.remedy:
+        lines.append(f"{'':<16}  -> {finding.remedy}")
+    return lines
+
+
+def _class_lines(report: CheckReport) -> list[str]:
+    """A table of the classes by split; of many classes those with the fewest pictures."""
+    known = ("train", "fit", "val", "test", "query", "gallery", "all")
+    found = {split for counts in report.classes.values() for split in counts}
+    splits = [split for split in known if split in found]
+    total = {name: sum(counts.values()) for name, counts in report.classes.items()}
+    shown = list(report.classes)
+    if len(shown) > MOST_CLASSES:
+        shown = sorted(shown, key=lambda name: (total[name], name))[:MOST_CLASSES]
+    heads = ["pictures" if split == "all" else split for split in splits]
+    rows = [
+        (name, *(f"{report.classes[name].get(split, 0):,}" for split in splits)) for name in shown
+    ]
+    lines = table_lines([("class", *heads), *rows], numbers=range(1, len(splits) + 1))
+    if len(report.classes) > len(shown):
+        lines.append(f"... and {len(report.classes) - len(shown):,} larger classes (--json)")
+    return lines
+
+
+def _verdict(report: CheckReport, paint: Callable[..., str]) -> str:
+    kinds = Counter(finding.severity for finding in report.findings)
+    counted = [
+        f"{kinds[severity]} kind{'' if kinds[severity] == 1 else 's'} of {severity}"
+        for severity in ("error", "warning")
+        if kinds[severity]
+    ]
+    facts = ", ".join([f"{report.samples:,} pictures", *counted])
+    if report.exit_code:
+        return paint(f"{facts}: training on this data would be wrong", fg="red", bold=True)
+    return paint(f"{facts}: fit for training", fg="green", bold=True)
 
 
 def _configured(source: str, overrides: Sequence[str]) -> TaskConfig:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sightline.console import error_of_system, show_error, table_lines
 from sightline.errors import SightlineError, UsageError
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ EXP_DIR = Path("experiments/train")
 def main() -> None:
     """Run a command; exit code 0 success, 1 failure, 2 wrong use, 130 or 143 interrupted."""
     try:
-        code = cli.main(standalone_mode=False) or 0
+        code = cli.main(prog_name="sightline", standalone_mode=False) or 0
+        sys.stdout.flush()
     except SightlineError as error:
-        click.secho(f"error: {error.what}", fg="red", err=True)
-        for line in str(error).splitlines()[1:]:
-            click.echo(line, err=True)
-        code = error.exit_code
+        code = _show(error)
     except click.ClickException as error:
         error.show()
         code = 2
@@ -38,7 +37,25 @@ def main() -> None:
         # The reader went away (`sightline list | head`); nothing is wrong, and nothing can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        known = error_of_system(error)
+        if known is None:
+            raise
+        code = _show(known)
     sys.exit(code)
+
+
+def _show(error: SightlineError) -> int:
+    """Print an error; of the processes that torchrun started only the first says it in full."""
+    if _is_first_process():
+        show_error(error)
+    else:
+        click.echo(f"process {os.environ['RANK']}: {error.what.splitlines()[0]}", err=True)
+    return error.exit_code
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -103,6 +120,14 @@ def train(
     """
     if source is not None and "=" in source:
         overrides, source = (source, *overrides), None
+    if resume is not None and "=" in resume:
+        # `--resume KEY=VALUE`: the name of the run was left out.
+        overrides, resume = (resume, *overrides), "latest"
+    if anyway and resume is None:
+        raise UsageError(
+            "--resume-anyway says what may differ from a run that goes on, and none was named.",
+            remedy="add --resume RUN, or leave it out",
+        )
     if source is None and resume is None:
         raise UsageError(
             "Nothing says what to train.",
@@ -139,6 +164,9 @@ def evaluate(
         return
     for line in result.summary():
         click.echo(f"{split} {line}")
+    reads = len(folder.info["test_reads"])
+    if split == "test" and reads > 1:
+        click.echo(f"note: the sealed test of this run was read {reads} times, now included")
     click.echo(f"report {report_path}")
 
 
@@ -158,8 +186,9 @@ def predict(
     \b
     Example: sightline predict latest new_photos --out predictions.csv
     """
-    from sightline.prediction import predict_files, write_predictions
+    from sightline.prediction import predict_files, require_writable, write_predictions
 
+    require_writable(out)
     columns, rows = predict_files(
         _find(run, exp_dir), inputs, checkpoint=checkpoint, device=device, say=_say
     )
@@ -181,13 +210,13 @@ def check(source: str, overrides: tuple[str, ...], near_duplicates: bool, as_jso
     \b
     Example: sightline check photos
     """
-    from sightline.checking import check_source
+    from sightline.checking import check_source, report_lines
 
     report = check_source(source, overrides, near_duplicates=near_duplicates)
     if as_json:
         _print_json(report.as_dict())
     else:
-        click.echo(report.as_text())
+        click.echo("\n".join(report_lines(report, paint=click.style)))
     raise SystemExit(report.exit_code)
 
 
@@ -304,7 +333,8 @@ def config(source: str, overrides: tuple[str, ...]) -> None:
     from sightline.config import load_config, render_config
     from sightline.trained import TASK_CONFIGS
 
-    click.echo(render_config(load_config(source, overrides, tasks=TASK_CONFIGS)), nl=False)
+    loaded = load_config(source, overrides, tasks=TASK_CONFIGS)
+    click.echo(render_config(loaded, relative_to=Path.cwd()), nl=False)
 
 
 @cli.command()
@@ -349,7 +379,7 @@ def _train_and_report(
         resume=resume,
         anyway=anyway,
         test=test,
-        say=click.echo,
+        say=click.echo if _is_first_process() else None,
     )
 
 
@@ -380,8 +410,5 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    for line in table_lines(rows):
+        click.echo(line)

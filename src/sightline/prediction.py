@@ -11,7 +11,7 @@ from typing import Any
 from sightline.data.dataset import open_images
 from sightline.data.image_files import list_images
 from sightline.data.manifest import Manifest, shortened
-from sightline.errors import DataError
+from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
 from sightline.experiment import loader_for
 from sightline.runs import RunFolder, write_atomically
@@ -32,7 +32,8 @@ def predict_files(
     Inputs are images, folders of images, or a CSV whose first column names images beside it.
     Raises DataError for a path that is missing, holds no image, or an image that is unreadable.
     """
-    files = [file for path in inputs for file in _files(path)]
+    # An image that is named twice, itself and by its folder, gets one row.
+    files = list(dict.fromkeys(file for path in inputs for file in _files(path)))
     trained = load_trained(run, checkpoint=checkpoint, device=device)
     ids = [str(file) for file in files]
     manifest = Manifest.build(Path(), id=ids, path=[str(file.absolute()) for file in files])
@@ -47,13 +48,47 @@ def predict_files(
     return trained.task.predict(trained.outputs(loader), trained.class_names)
 
 
+def require_writable(target: Path) -> None:
+    """Raise, before any work is done, where the predictions could not be written to this file."""
+    if target.suffix.lower() not in (".csv", ".json"):
+        raise UsageError(
+            "The ending of the predictions' file does not say what it is to hold.",
+            expected="a name that ends in .csv or .json",
+            got=target,
+            where="--out",
+        )
+    if target.is_dir():
+        raise UsageError("The predictions' file is a folder.", got=target, where="--out")
+    existed = target.exists()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab"):
+            pass
+        if not existed:
+            target.unlink()
+    except OSError as error:
+        raise _unwritable(target, error.strerror) from error
+
+
 def write_predictions(target: Path, columns: list[str], rows: list[list[Any]]) -> None:
     """Write a CSV, or JSON records where the name ends in .json; beside it first, then renamed."""
+    text = as_csv([columns, *rows])
     if target.suffix.lower() == ".json":
         records = [dict(zip(columns, row, strict=True)) for row in rows]
-        write_atomically(target, json.dumps(records, indent=1) + "\n")
-    else:
-        write_atomically(target, as_csv([columns, *rows]))
+        text = json.dumps(records, indent=1) + "\n"
+    try:
+        write_atomically(target, text)
+    except RunError as error:
+        raise _unwritable(target, error.got) from error
+
+
+def _unwritable(target: Path, reason: object) -> DataError:
+    return DataError(
+        "The predictions cannot be written.",
+        got=reason,
+        where=target.absolute(),
+        remedy="name a file in a folder you may write to, with room on the disk: --out FILE",
+    )
 
 
 def _files(path: Path) -> list[Path]:

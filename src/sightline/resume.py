@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sightline.config import compare_configs, load_config
-from sightline.errors import RunError
-from sightline.runs import RunFolder, find_run, list_runs, write_atomically
+from sightline.config import compare_configs, load_config, plain_tree
+from sightline.errors import ConfigError, RunError
+from sightline.runs import RunFolder, displayed_status, find_run, list_runs
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
 
 
 def find_unfinished(reference: str, exp_dir: Path) -> RunFolder:
-    """The run to resume: the one named, or for `latest` the newest that is not finished."""
+    """The run to resume: the one named, or for `latest` the newest that is not finished.
+
+    Raises RunError where there is none, and for a run whose process is alive: two would write
+    into one folder.
+    """
     if reference != "latest":
-        return find_run(reference, [exp_dir])
+        run = find_run(reference, [exp_dir])
+        if _is_alive(run.info):
+            raise RunError(
+                f"The run {run.id} is still running.",
+                got=f"process {run.info['process']['pid']} on {run.info['process']['host']}",
+                where=run.path,
+                remedy="wait for it, or stop it with Ctrl-C or SIGTERM first",
+            )
+        return run
     for info in list_runs(exp_dir):
-        if info["status"] not in ("finished", "damaged"):
+        if info["status"] not in ("finished", "damaged") and not _is_alive(info):
             return RunFolder.open(info["path"])
     raise RunError(
         "There is no unfinished run to resume.",
@@ -40,11 +53,20 @@ def resumed_config(
     saved = run_config(run)
     given = load_config(source or str(run.config_file), overrides, tasks=TASK_CONFIGS)
     assert isinstance(given, TaskConfig)
-    differences = compare_configs(saved.model_dump(mode="json"), given.model_dump(mode="json"))
+    differences = compare_configs(plain_tree(saved), plain_tree(given))
+    unused = [name for name in anyway if not any(_covers(name, key) for key, *_ in differences)]
+    if unused:
+        raise ConfigError(
+            f"--resume-anyway {unused[0]} allows nothing: no setting of that name differs.",
+            expected="the name of a setting that differs from the run's: "
+            + (", ".join(key for key, *_ in differences) or "none does"),
+            where=run.config_file,
+            remedy="change it as well, as in train.epochs=20 --resume-anyway train.epochs",
+        )
     refused = [
         (key, old, new)
         for key, old, new in differences
-        if not any(key == name or key.startswith(f"{name}.") for name in anyway)
+        if not any(_covers(name, key) for name in anyway)
     ]
     if refused:
         listed = "\n            ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in refused)
@@ -67,12 +89,11 @@ def resumed_config(
     return given
 
 
-def record_changes(run: RunFolder, config: TaskConfig) -> None:
-    """Make the changed configuration the run's own, and keep the old one in run.json."""
-    from sightline.config import dump_config
+def _covers(name: str, key: str) -> bool:
+    """Whether a setting is the named one or inside the named section."""
+    return key == name or key.startswith(f"{name}.")
 
-    old = run.config_file.read_text(encoding="utf-8")
-    new = dump_config(config)
-    if new != old:
-        run.update(earlier_configs=[*run.info.get("earlier_configs", []), old])
-        write_atomically(run.config_file, new)
+
+def _is_alive(info: Mapping[str, Any]) -> bool:
+    # "created" as well: between the making of the folder and the first log line.
+    return displayed_status(info) in ("running", "created") and "process" in info

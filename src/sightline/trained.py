@@ -11,7 +11,7 @@ from torch import nn
 
 from sightline.config import load_config
 from sightline.errors import CheckpointError
-from sightline.runs import RunFolder
+from sightline.runs import RunFolder, displayed_status
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Task
@@ -68,6 +68,8 @@ def load_trained(
     """The model of a run's checkpoint; raises CheckpointError when there is none yet."""
     config = run_config(run)
     source = run.ckpt / checkpoint
+    if not source.is_file():
+        raise _not_there(run, checkpoint)
     state = load_checkpoint_file(source)
     class_names = tuple(state["about"]["class_names"])
     task, place = TASKS[config.task], resolve_device(device)
@@ -88,4 +90,23 @@ def load_trained(
     precision = resolve_precision(config.train.precision, place, amp=config.train.amp)
     return TrainedModel(
         config, task, model, class_names, place, precision, checkpoint, int(state["epoch"])
+    )
+
+
+def _not_there(run: RunFolder, checkpoint: str) -> CheckpointError:
+    """What to do about a checkpoint that a run does not have, or not yet."""
+    others = sorted(path.name for path in run.ckpt.glob("*.pth"))
+    status = displayed_status(run.info)
+    if others:
+        remedy = f"name one of these: --checkpoint {others[0]}"
+    elif status == "running":
+        remedy = "wait for the end of its first epoch"
+    else:
+        remedy = f"train it: sightline train --resume {run.id}"
+    return CheckpointError(
+        f"The run has no checkpoint {checkpoint}.",
+        expected="one of " + ", ".join(others) if others else "a run with a finished epoch",
+        got=f"a run that is {status}" + ("" if others else ", without any checkpoint"),
+        where=run.ckpt,
+        remedy=remedy,
     )

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from sightline.data import decode as decode_module
 from sightline.data.decode import decode, planes, resize
 
 Array = npt.NDArray[Any]
@@ -247,3 +248,20 @@ def test_orientation_agrees_with_pillow_on_a_fresh_copy() -> None:
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(decode(data), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [None, 40, 15])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_fast_jpeg_decoder_gives_the_pixels_of_pillow(
+    orientation: int, side: int | None, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("simplejpeg")
+    pixels = np.random.default_rng(orientation).integers(0, 256, (61, 83, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", quality=85, exif=exif)
+    fast = decode_module.decode(file.getvalue(), side)
+    monkeypatch.setattr(decode_module, "_fast_decoder", lambda: None)
+    assert np.array_equal(fast, decode_module.decode(file.getvalue(), side))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, 0..255."""
@@ -33,6 +35,18 @@ _BROKEN = (
 )
 
 
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image with this EXIF orientation upright."""
+
+
 def decode(data: bytes, shorter_side: int | None = None) -> Pixels:
     """RGB pixels of an encoded image, upright by its EXIF tag, shrunk to a shorter side.
 
@@ -47,8 +61,10 @@ def decode(data: bytes, shorter_side: int | None = None) -> Pixels:
         with Image.open(io.BytesIO(data)) as image:
             if shorter_side is not None:
                 image.draft("RGB", _shrunk(image.size, shorter_side))
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.asarray(_rgb(image))
+            pixels = _decoded_jpeg(data, image)
+            if pixels is None:
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = np.asarray(_rgb(image))
     except UnidentifiedImageError as error:
         raise ValueError("not an image") from error
     except _BROKEN as error:
@@ -73,6 +89,36 @@ def resize(image: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(
         image, size=(height, width), mode="bilinear", antialias=True
     )
+
+
+def _decoded_jpeg(data: bytes, header: Image.Image) -> Pixels | None:
+    """The pixels of a JPEG by simplejpeg, twice as fast as Pillow and equal to the last bit.
+
+    None where that is not installed, or the file is not an ordinary grey or colour JPEG. `header`
+    is the image as Pillow opened it, with the size that it would decode to.
+    """
+    decode_jpeg = _fast_decoder()
+    if decode_jpeg is None or header.format != "JPEG" or header.mode not in ("RGB", "L"):
+        return None
+    width, height = header.size
+    try:
+        pixels: Pixels = decode_jpeg(data, min_width=width, min_height=height, min_factor=1)
+    except ValueError:
+        return None  # Pillow decides whether it is broken, and says how.
+    if pixels.shape[:2] != (height, width):
+        return None
+    turn = _UPRIGHT.get(header.getexif().get(ExifTags.Base.Orientation, 1))
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
+
+
+@functools.cache
+def _fast_decoder() -> Callable[..., Any] | None:
+    try:
+        from simplejpeg import decode_jpeg
+    except ImportError:
+        return None
+    decoder: Callable[..., Any] = decode_jpeg
+    return decoder
 
 
 def _shrunk(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:

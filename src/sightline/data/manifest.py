@@ -80,7 +80,7 @@ class Manifest:
         cls,
         root: Path,
         *,
-        id: Sequence[str] | Strings,  # noqa: A002 (the column's name)
+        id: Sequence[str] | Strings,
         path: Sequence[str] | Strings,
         label: Category | Sequence[str] | None = None,
         group: Category | Sequence[str] | None = None,

@@ -36,7 +36,7 @@ class Callback:
         """Called with the epoch's row (as in metrics.jsonl) before its checkpoint is written."""
 
     def on_checkpoint(self, path: Path, metrics: Mapping[str, Any]) -> Answer:
-        """Called after a checkpoint file is complete on disk, with the last validation's metrics."""
+        """Called when a checkpoint file is complete, with the last validation's metrics."""
 
     def on_fit_end(self, reason: str | None) -> Answer:
         """Called after the last epoch; reason is why training stopped early, None if it did not."""
@@ -93,7 +93,7 @@ class MetricsFile(Callback):
 
 
 class ProgressLines(Callback):
-    """One line at the first step of an epoch, every `interval` steps and the last; for logs and pipes."""
+    """A line at an epoch's first step, every `interval` steps and the last; for logs and pipes."""
 
     def __init__(self, interval: int = 50, *, stream: TextIO | None = None) -> None:
         self._interval = interval
@@ -147,7 +147,8 @@ class ProgressBar(Callback):
         if self._bar is None or info.epoch != self._epoch:
             self._open(info)
             self._start = (now, info.samples)
-        assert self._bar is not None and self._task is not None
+        assert self._bar is not None
+        assert self._task is not None
         seconds, samples = now - self._start[0], info.samples - self._start[1]
         speed = f"{samples / seconds:.0f} images/s" if seconds > 0.5 else ""
         self._bar.update(self._task, completed=info.batch, note=f"loss {info.loss:.4f}  {speed}")

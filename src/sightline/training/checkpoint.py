@@ -44,7 +44,7 @@ def save_checkpoint_file(state: dict[str, Any], target: Path) -> None:
 
 
 def link_checkpoint_file(source: Path, target: Path) -> None:
-    """Give a written checkpoint a second name: a hard link, or a copy where links are impossible."""
+    """Give a checkpoint a second name: a hard link, or a copy where links are impossible."""
     partial = target.with_name(f".{target.name}{PARTIAL}")
     try:
         partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The names of the trainer's hooks and of the callbacks' events, and the check that refuses others."""
+"""The trainer's hooks, what observers learn of a step, and the check of hooks' names."""
 
 from __future__ import annotations
 

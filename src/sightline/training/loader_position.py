@@ -29,7 +29,8 @@ class EpochPosition:
         """The batches of an epoch (from 1), beginning with number `batch` (from 0)."""
         if hasattr(loader, "batches"):
             self._start = None
-            return iter(loader.batches(epoch, start=batch))
+            rest: Iterator[Any] = iter(loader.batches(epoch, start=batch))
+            return rest
         if hasattr(getattr(loader, "sampler", None), "set_epoch"):
             loader.sampler.set_epoch(epoch)
         self._generators = _generators_of(loader)

@@ -61,13 +61,16 @@ def why_patience_is_over(config: StepConfig, progress: Progress) -> str | None:
     return f"no improvement of {config.monitor or 'loss'} for {waited} epochs"
 
 
-def checked_metrics(metrics: Any) -> dict[str, float]:
-    """What compute_metrics returned, as names and Python floats; TrainingError for other forms."""
-    try:
-        return {str(name): float(value) for name, value in metrics.items()}
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(
-            "compute_metrics did not return metrics.",
-            expected='a mapping of names to numbers, such as {"loss": 0.3, "accuracy": 0.9}',
-            got=f"{metrics!r:.80}",
-        ) from error
+def epoch_row(
+    progress: Progress, metrics: Mapping[str, float], *, validated: bool, **others: Any
+) -> dict[str, Any]:
+    """What metrics.jsonl says of an epoch; `others` come after the metrics."""
+    return {
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "split": "val" if validated else None,
+        "train_loss": others.pop("train_loss", None),
+        "valid_loss": metrics.get("loss"),
+        **{name: value for name, value in metrics.items() if name != "loss"},
+        **others,
+    }

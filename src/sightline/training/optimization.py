@@ -124,7 +124,7 @@ class Optimization:
         return self.optimizers[0].param_groups[0]["lr"] if self.optimizers else math.nan
 
     def before_step(self, step: int) -> None:
-        """Clear the gradients, and set the rates of step `step` (from 0) that depend on it alone."""
+        """Clear the gradients, and set the rates that depend on the step (from 0) alone."""
         for schedule in self._by_step:
             schedule.set(step)
         for optimizer in self.optimizers:

@@ -53,7 +53,7 @@ class SaveConfig(Section):
     """When checkpoints are written."""
 
     save_interval: int = Field(default=10, ge=0)
-    """Epochs between epoch_NNN.pth files (the last epoch is always kept); 0: only latest and best."""
+    """Epochs between epoch_NNN.pth files; the last is always kept; 0: only latest and best."""
     save_every_steps: int = Field(default=0, ge=0)
     """Optimizer steps between extra writes of latest_model.pth inside an epoch; 0: none."""
 
@@ -82,7 +82,7 @@ class TrainConfig(StepConfig):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of sgd."""
     layer_decay: float | None = Field(default=None, gt=0, le=1)
-    """Each layer further from the head learns with this times the rate of the next; null: all alike."""
+    """Each layer further from the head learns at this times the next one's rate; null: alike."""
     scheduler: Literal["cosine", "linear", "multistep", "warm_restarts", "plateau", "none"] = (
         "cosine"
     )
@@ -117,6 +117,7 @@ class TrainConfig(StepConfig):
             "restart_epochs": ("warm_restarts",),
             "restart_multiplier": ("warm_restarts",),
             "plateau_patience": ("plateau",),
+            "warmup_epochs": ("cosine", "linear", "multistep", "warm_restarts", "none"),
         }
         for key, schedulers in users.items():
             default = type(self).model_fields[key].default

@@ -13,12 +13,10 @@ fit: on_fit_start
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import math
-import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,13 +24,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightline.errors import Interrupted, TrainingError
+from sightline.errors import Interrupted
 from sightline.training import batches, state
 from sightline.training.averaging import AveragedModel
 from sightline.training.callbacks import Callback, Observers
 from sightline.training.checkpoint import load_checkpoint_file, remove_partial_files
-from sightline.training.distributed import DataParallelStep, agree, share
+from sightline.training.distributed import DataParallelStep, share
 from sightline.training.finite import non_finite_error
+from sightline.training.forms import (
+    checked_metrics,
+    empty_loader_error,
+    length_of,
+    loss_of,
+    mean_loss,
+    takes_two,
+)
 from sightline.training.hooks import (
     TRAINER_HOOKS,
     StepInfo,
@@ -43,7 +49,7 @@ from sightline.training.hooks import (
 from sightline.training.loader_position import EpochPosition
 from sightline.training.modes import set_training_mode
 from sightline.training.monitoring import (
-    checked_metrics,
+    epoch_row,
     higher_is_better,
     is_best,
     monitored_value,
@@ -51,6 +57,7 @@ from sightline.training.monitoring import (
 )
 from sightline.training.optimization import Optimization, optimizer_plans
 from sightline.training.progress import Progress
+from sightline.training.requests import Requests
 from sightline.training.runtime import (
     gather_from_processes,
     memory_mebibytes,
@@ -62,7 +69,6 @@ from sightline.training.runtime import (
     sum_over_processes,
 )
 from sightline.training.settings import TrainerConfig
-from sightline.training.signals import SignalWatch
 
 Metrics = dict[str, float]
 
@@ -101,7 +107,6 @@ class BaseTrainer(TrainerHooks):
         self.about: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.metrics: Metrics = {}
-        self.stop_reason: str | None = None
 
         self.progress = Progress()
         self.position = EpochPosition()
@@ -113,13 +118,12 @@ class BaseTrainer(TrainerHooks):
         self._autocast = self.precision.autocast(self.device)
         self._prepared = False
         self._is_last_epoch = False
-        self._interrupted = False
         self._here = process()
         self._hooks = overridden_hooks(self)
-        self._signals = SignalWatch()
+        self._requests = Requests(self.device)
         self._observers = Observers(callbacks)
         self._takes_index = {
-            name: _takes_two(getattr(self, name)) for name in ("training_step", "validation_step")
+            name: takes_two(getattr(self, name)) for name in ("training_step", "validation_step")
         }
         self._modules = [one for one in (self.model, loss_fn) if isinstance(one, nn.Module)]
         self._parallel_step = DataParallelStep(self._training_step, self._modules)
@@ -144,11 +148,7 @@ class BaseTrainer(TrainerHooks):
 
         In validate_epoch every sample weighs the same in that mean, else every output.
         """
-        losses = [one["loss"] for one in outputs if isinstance(one, Mapping) and "loss" in one]
-        sizes = self._validation_sizes if len(self._validation_sizes) == len(losses) else None
-        weights = sizes or [1] * len(losses)
-        total = sum(float(loss) * weight for loss, weight in zip(losses, weights, strict=True))
-        return {"loss": total / sum(weights)} if losses else {}
+        return mean_loss(outputs, self._validation_sizes)
 
     def finalize(self, loader: Iterable[Any]) -> None:
         """Fit what has a closed form (a memory bank, a projection), once, after the epochs."""
@@ -169,8 +169,8 @@ class BaseTrainer(TrainerHooks):
 
         SIGTERM and Ctrl-C save latest_model.pth after the step under way and raise Interrupted.
         """
-        self.stop_reason, self._is_last_epoch = None, False
-        with self._signals:
+        self._requests.stop_reason, self._is_last_epoch = None, False
+        with self._requests.watch:
             try:
                 self.prepare(optimizers=num_epochs > 0)
                 self._stop_if_patience_is_over()
@@ -192,7 +192,7 @@ class BaseTrainer(TrainerHooks):
 
     def train_epoch(self, train_loader: Iterable[Any]) -> float:
         """Train one epoch without validation; the mean loss over its samples."""
-        self.stop_reason = None
+        self._requests.stop_reason = None
         self.prepare()
         loss = self._train_batches(train_loader, None)
         if self.progress.batch > 0:
@@ -224,14 +224,14 @@ class BaseTrainer(TrainerHooks):
                 self._call("on_validation_batch_end", batch, index, output)
                 outputs.append(batches.to_cpu(output))
                 sizes.append(self.count_samples(batch) if counts else 0)
-                if self._signals.received and self._here.count == 1:
+                if self._requests.may_leave_alone:
                     break
         restore_random_state(before)
         self._leave_if_asked()
         parts = gather_from_processes((outputs, sizes))
         outputs = [output for part, _ in parts for output in part]
         if not outputs:
-            raise _empty("validation")
+            raise empty_loader_error("validation")
         self._validation_sizes = [size for _, part in parts for size in part if counts]
         metrics = checked_metrics(self.compute_metrics(outputs))
         self._call("on_validation_epoch_end", epoch, metrics)
@@ -239,7 +239,12 @@ class BaseTrainer(TrainerHooks):
 
     def stop(self, reason: str) -> None:
         """Ask training to end after the step under way; its epoch is still validated and saved."""
-        self.stop_reason = self.stop_reason or reason
+        self._requests.stop(reason)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why training was asked to stop; None while it was not."""
+        return self._requests.stop_reason
 
     def save_checkpoint(self, epoch: int, metrics: Metrics) -> None:
         """Write latest_model.pth, best_model.pth if `_is_better`, and epoch_NNN.pth when due."""
@@ -302,8 +307,16 @@ class BaseTrainer(TrainerHooks):
         )
         self._stop_if_patience_is_over()
         self.optimization.after_epoch(value)
-        row = self._row(metrics, validated=val_loader is not None, started=started)
-        row |= {"train_loss": loss, "images_per_s": samples / seconds}
+        row = epoch_row(
+            self.progress,
+            metrics,
+            validated=val_loader is not None,
+            train_loss=loss,
+            lr=self.optimization.learning_rate,
+            time_s=time.perf_counter() - started,
+            images_per_s=samples / seconds,
+            **memory_mebibytes(self.device),
+        )
         self._finish_epoch(metrics, row, last=epoch == num_epochs)
 
     def _train_batches(self, loader: Iterable[Any], epochs: int | None) -> float:
@@ -316,7 +329,7 @@ class BaseTrainer(TrainerHooks):
         self._call("on_train_epoch_start", epoch)
         for module in self._modules:
             set_training_mode(module, freeze_norm_statistics=self.config.freeze_norm_statistics)
-        count = _length(loader)
+        count = length_of(loader)
         iterator = self.position.iterate(loader, epoch, progress.batch)
         save_every, observed = self.config.save_every_steps, self._observers.listens("on_step")
         while True:
@@ -324,20 +337,20 @@ class BaseTrainer(TrainerHooks):
             if self.stop_reason is None:
                 group = list(itertools.islice(iterator, self.config.accumulate_steps))
             sizes = [self.count_samples(batch) for batch in group]
-            samples = self._agree(sum(sizes))
+            samples = self._requests.agree(sum(sizes))
             if not samples:
                 break
             loss = self._step(group, sizes, samples)
             if observed:
                 place = (epoch, epochs, progress.step, progress.batch, count, progress.samples)
                 self._tell("on_step", StepInfo(*place, loss, self.optimization.learning_rate))
-            if self._must_leave():
+            if self._requests.must_leave:
                 self._save_and_leave()
             if save_every and progress.step % save_every == 0:
                 self._save_latest()
         if progress.batch == 0:
             if self.stop_reason is None:
-                raise _empty("training")
+                raise empty_loader_error("training")
             return math.nan
         total, used = sum_over_processes([progress.loss_sum, progress.samples], self.device)
         self._call("on_train_epoch_end", epoch, total / used)
@@ -359,7 +372,7 @@ class BaseTrainer(TrainerHooks):
             self._call("on_train_batch_start", batch, index)
             with self._autocast:
                 outputs = self._parallel_step(batch, index, last=number == last)
-            loss = _loss_of(outputs)
+            loss = loss_of(outputs)
             weight = sizes[number] * self._here.count / samples
             optimization.backward(loss if weight == 1 else loss * weight)
             loss = loss.detach()
@@ -396,28 +409,20 @@ class BaseTrainer(TrainerHooks):
         metrics = {} if val_loader is None else self.validate_epoch(val_loader)
         monitored_value(self.config, metrics, validated=val_loader is not None)
         self.progress.best_value = None
-        row = self._row(metrics, validated=val_loader is not None, started=started)
-        self._finish_epoch(metrics, row, last=True)
-
-    def _row(self, metrics: Metrics, *, validated: bool, started: float) -> dict[str, Any]:
-        """What metrics.jsonl says of an epoch."""
-        return {
-            "epoch": self.progress.epoch,
-            "step": self.progress.step,
-            "split": "val" if validated else None,
-            "train_loss": None,
-            "valid_loss": metrics.get("loss"),
-            **{name: value for name, value in metrics.items() if name != "loss"},
-            "lr": self.optimization.learning_rate,
-            "time_s": time.perf_counter() - started,
+        row = epoch_row(
+            self.progress,
+            metrics,
+            validated=val_loader is not None,
+            time_s=time.perf_counter() - started,
             **memory_mebibytes(self.device),
-        }
+        )
+        self._finish_epoch(metrics, row, last=True)
 
     def _finish_epoch(self, metrics: Metrics, row: dict[str, Any], *, last: bool) -> None:
         """Tell the observers, then write the checkpoints."""
         self.history.append(row)
         self._tell("on_epoch_end", MappingProxyType(row))
-        self._agree()
+        self._requests.agree()
         self._is_last_epoch = last or self.stop_reason is not None
         self.save_checkpoint(self.progress.epoch, metrics)
 
@@ -432,26 +437,9 @@ class BaseTrainer(TrainerHooks):
         if reason is not None:
             self.stop(reason)
 
-    def _agree(self, samples: int = 0) -> int:
-        """Samples of the next step in all processes together, 0 when any was asked to stop.
-
-        Here the processes learn of each other's signals and stop requests; all call it at once.
-        """
-        if self._here.count == 1:
-            return samples
-        asked = {"interrupted": bool(self._signals.received), "stopped": bool(self.stop_reason)}
-        samples, self._interrupted, stopped = agree(samples, **asked, device=self.device)
-        if stopped:
-            self.stop("another process asked to stop")
-        return samples
-
-    def _must_leave(self) -> bool:
-        """Whether a signal came; with several processes, whether all of them know."""
-        return bool(self._signals.received) if self._here.count == 1 else self._interrupted
-
     def _leave_if_asked(self) -> None:
-        self._agree()
-        if self._must_leave():
+        self._requests.agree()
+        if self._requests.must_leave:
             self._save_and_leave()
 
     def _ends(self) -> bool:
@@ -465,7 +453,7 @@ class BaseTrainer(TrainerHooks):
     def _save_and_leave(self) -> None:
         """Write latest_model.pth where training stands and raise Interrupted."""
         self._save_latest()
-        number = self._signals.received or signal.SIGTERM
+        number = self._requests.signal
         raise Interrupted(
             f"Stopped by {number.name} in epoch {self.progress.epoch + 1} "
             f"after step {self.progress.step}; everything up to there is saved.",
@@ -505,42 +493,3 @@ class BaseTrainer(TrainerHooks):
     def _call_step(self, name: str, batch: Any, index: int) -> Any:
         step = getattr(self, name)
         return step(batch, index) if self._takes_index[name] else step(batch)
-
-
-def _takes_two(step: Any) -> bool:
-    """Whether a step method can be called with the batch and its index."""
-    try:
-        inspect.signature(step).bind(None, None)
-    except TypeError:
-        return False
-    return True
-
-
-def _length(loader: Any) -> int | None:
-    """The loader's length; a DataLoader over a stream has the method but no length."""
-    try:
-        return len(loader)
-    except TypeError:
-        return None
-
-
-def _empty(kind: str) -> TrainingError:
-    return TrainingError(
-        f"The {kind} loader gave no batch.",
-        expected="at least one batch in an epoch",
-        remedy="check that the data is not empty, the batch size not too large, "
-        "and the loader not an iterator that was used up",
-    )
-
-
-def _loss_of(outputs: Any) -> torch.Tensor:
-    """The loss in what training_step returned; anything else is an error that shows the form."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
-    if not isinstance(loss, torch.Tensor) or loss.ndim != 0 or not loss.requires_grad:
-        raise TrainingError(
-            "training_step did not return a loss that can be minimised.",
-            expected='a mapping with "loss": a scalar tensor that depends on trainable parameters',
-            got=f"{type(outputs).__name__} with loss {loss!r:.60}",
-            remedy="return the mean loss of the batch; check that not every parameter is frozen",
-        )
-    return loss
