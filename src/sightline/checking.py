@@ -1,4 +1,4 @@
-"""`sightline check` and `sightline split`: looking at data, and fixing its splits, before training."""
+"""`sightline check` and `sightline split`: what is wrong with some data, and fixing its splits."""
 
 from __future__ import annotations
 

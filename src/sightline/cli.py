@@ -64,8 +64,8 @@ def cli() -> None:
     """Train on your own images with numbers you can trust.
 
     \b
-    sightline demo                                        try it: handwritten digits, about a minute
-    sightline train classify/basic data.root=FOLDER       train on a folder with one folder per class
+    sightline demo                                     try it: handwritten digits, about a minute
+    sightline train classify/basic data.root=FOLDER    train on a folder with one folder per class
     """
 
 
@@ -371,13 +371,13 @@ def _train_and_report(
     test: bool = False,
 ) -> None:
     from sightline.pipeline import train_and_report
+    from sightline.resume import Resume
 
     train_and_report(
         source,
         overrides,
         command=_command(),
-        resume=resume,
-        anyway=anyway,
+        resume=None if resume is None else Resume(resume, anyway),
         test=test,
         say=click.echo if _is_first_process() else None,
     )

@@ -80,7 +80,8 @@ def _wrapped(line: str, width: int) -> list[str]:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
     # The facts of an error are "  name:     text": what is wrapped goes on below the text.
-    hanging = " " * 12 if line[2:].lstrip()[:9].find(":") > 0 and indent == "  " else indent + "  "
+    is_fact = line.lstrip().startswith(("expected: ", "got: ", "where: ", "do: "))
+    hanging = " " * 12 if is_fact else f"{indent}  "
     return textwrap.wrap(
         line,
         width,

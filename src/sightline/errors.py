@@ -16,7 +16,7 @@ from __future__ import annotations
 
 
 class SightlineError(Exception):
-    """An error a user can act on: what happened, what was expected, what came, where, what to do."""
+    """An error a user can act on: what happened, what was expected, what came, where, remedy."""
 
     exit_code = 1
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from sightline.data.manifest import Manifest
 from sightline.errors import DataError
 from sightline.experiment import images_for, loader_for, read_dataset
+from sightline.recording import fold_of
 from sightline.runs import History, RunFolder, write_atomically
+from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Result
 from sightline.trained import TrainedModel, load_trained
 
@@ -49,27 +57,39 @@ def evaluate_run(
         class_names=trained.class_names,
         config=config,
     )
-    _write(run, split, result, trained, paths=dict(zip(images.manifest.id, images.manifest.path)))
+    _write(run, split, result, trained, paths=_paths(images.manifest, run))
     return result
 
 
-def _units(manifest: Any, config: Any) -> Any:
+def _paths(manifest: Manifest, run: RunFolder) -> dict[str, str]:
+    """Where each image lies: below the root of the run's data where it does, else in full."""
+    # splits.csv leads to the images from the run folder; people know them from their data's root.
+    root = Path(run.info["data"].get("root", manifest.root))
+    paths = {}
+    for one, path in zip(manifest.id, manifest.path, strict=True):
+        full = Path(os.path.normpath(manifest.root / str(path)))
+        paths[str(one)] = str(full.relative_to(root) if full.is_relative_to(root) else full)
+    return paths
+
+
+def _units(manifest: Manifest, config: TaskConfig) -> npt.NDArray[np.int64] | None:
     """Codes (N,) of the groups that bootstrap intervals resample; None: images."""
     data = config.data
     grouped = data.group_col or data.group_pattern or data.manifest
     if not grouped or (manifest.group.codes < 0).all():
         return None
-    codes = manifest.group.codes.astype("int64")
+    codes = manifest.group.codes.astype(np.int64)
     alone = codes < 0
-    codes[alone] = len(manifest.group.names) + alone.nonzero()[0]
+    # A picture without group is a group of its own.
+    codes[alone] = len(manifest.group.names) + np.flatnonzero(alone)
     return codes
 
 
 def _write(
-    run: RunFolder, split: str, result: Result, trained: TrainedModel, *, paths: dict[Any, Any]
+    run: RunFolder, split: str, result: Result, trained: TrainedModel, *, paths: dict[str, str]
 ) -> None:
     columns, rows = result.rows()
-    with_paths = [[row[0], paths[row[0]], *row[1:]] for row in rows]
+    with_paths = [[row[0], paths[str(row[0])], *row[1:]] for row in rows]
     table = [[columns[0], "path", *columns[1:]], *with_paths]
     write_atomically(run.predictions / f"{split}.csv", as_csv(table))
     scores = {
@@ -81,7 +101,14 @@ def _write(
     write_atomically(run.predictions / f"{split}.metrics.json", json.dumps(scores, indent=1) + "\n")
     headline = {name: one["value"] for name, one in scores["headline"].items()}
     History(run.metrics_file).append(
-        {"event": "evaluate", "epoch": trained.epoch, "split": split, "n": scores["n"], **headline}
+        {
+            "event": "evaluate",
+            "fold": fold_of(trained.config),
+            "epoch": trained.epoch,
+            "split": split,
+            "n": scores["n"],
+            **headline,
+        }
     )
 
 

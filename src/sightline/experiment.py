@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -14,16 +14,20 @@ from sightline.data.images import Images
 from sightline.data.loading import ImageLoader, Shard, default_workers
 from sightline.data.splits_file import read_splits, write_splits
 from sightline.data.views import augmentation
+from sightline.errors import ConfigError, TrainingError
 from sightline.recording import (
     Session,
     announce,
     class_counts,
     conclude,
     first_says,
+    fold_of,
     observers,
+    record_changes,
     recorded,
     versions,
 )
+from sightline.resumption import resume_training
 from sightline.runs import History, RunFolder
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
@@ -49,6 +53,7 @@ def train(
     The run ends as finished, stopped (a signal; Interrupted is raised) or failed (the error is
     raised); run.json, the log and metrics.jsonl say which.
     """
+    _require_one_fold(config)
     device = resolve_device(config.train.device)
     keep_freed_memory(device)
     with process_group(device) as here:
@@ -57,7 +62,9 @@ def train(
         run = _shared_run(lambda: resume or _create_run(config, command))
         with contextlib.ExitStack() as stack:
             if here.is_first:
+                record_changes(run, config)
                 stack.enter_context(recorded(run, config))
+            stack.enter_context(_memory_errors_explained(config))
             _train_in(Session(config, TASKS[config.task], dataset, run, device))
         return RunFolder.open(run.path)
 
@@ -72,19 +79,15 @@ def images_for(
     dataset: Dataset, config: TaskConfig, splits: Sequence[str]
 ) -> tuple[list[Images], set[str]]:
     """The images of each split, decoded, and the ids left out as unreadable."""
-    opened: list[Images] = []
-    left_out: set[str] = set()
-    for split in splits:
-        images, bad = open_images(
-            dataset.part(split),
-            config.data,
-            size=config.train.img_size,
-            cache_dir=config.data.cache_dir or cache_folder(),
-            say=first_says("DATA"),
-        )
-        opened.append(images)
-        left_out |= bad
-    return opened, left_out
+    # All at once, so that an error about unreadable files names those of every split.
+    images, left_out = open_images(
+        dataset.part(*splits),
+        config.data,
+        size=config.train.img_size,
+        cache_dir=config.data.cache_dir or cache_folder(),
+        say=first_says("DATA"),
+    )
+    return [images.select(images.manifest.rows(split)) for split in splits], left_out
 
 
 def loader_for(
@@ -106,6 +109,29 @@ def loader_for(
         shard=Shard(here.rank, here.count),
         pin_memory=on_gpu,
     )
+
+
+@contextlib.contextmanager
+def _memory_errors_explained(config: TaskConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "The accelerator has not enough memory for this step.",
+            got=str(error).splitlines()[0],
+            where=f"train.batch_size={config.train.batch_size} train.img_size="
+            f"{config.train.img_size} model.name={config.model.name}",
+            remedy="halve train.batch_size and double train.accumulate_steps, which trains alike",
+        ) from error
+
+
+def _require_one_fold(config: TaskConfig) -> None:
+    if config.data.valid_fold == "all":
+        raise ConfigError(
+            "data.valid_fold=all, every fold in turn, is not there yet.",
+            expected=f"one fold, 0 to {max(config.data.folds, 1) - 1}",
+            remedy="train each fold as a run of its own: data.valid_fold=0, then 1 ...",
+        )
 
 
 def _dataset_of(config: TaskConfig, resume: RunFolder | None) -> Dataset:
@@ -150,11 +176,15 @@ def _train_in(session: Session) -> None:
     if first:
         announce(session, trainer, dataset)
     if latest.exists():
-        at = trainer.load_checkpoint(latest)
+        at = resume_training(trainer, latest, plain_tree(config.train))
         first_says("BOOT")(f"resumed after epoch {at['epoch']}, step {at['step']}")
     if first:
-        history.truncate_after(trainer.progress.step)
+        history.truncate_after(trainer.progress.step, fold=fold_of(config))
     trainer.fit(fit_loader, val_loader if len(val_images) else None, config.train.epochs)
+    if not config.train.epochs and not latest.exists():
+        # Nothing was trained: what evaluate is to use are the weights the model began with.
+        trainer.prepare()
+        trainer.save_checkpoint(0, {})
     if first:
         conclude(run, trainer, history, config)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from sightline.config import load_config
 from sightline.evaluation import evaluate_run
 from sightline.experiment import train
 from sightline.reports.run_page import write_run_report
-from sightline.resume import find_unfinished, record_changes, resumed_config
-from sightline.runs import RunFolder
+from sightline.resume import Resume, find_unfinished, resumed_config
+from sightline.runs import RunFolder, log
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS
 
@@ -21,23 +20,24 @@ def train_and_report(
     overrides: Sequence[str],
     *,
     command: Sequence[str],
-    resume: str | None = None,
-    anyway: Sequence[str] = (),
+    resume: Resume | None = None,
     test: bool = False,
-    say: Callable[[str], object] = print,
+    say: Callable[[str], object] | None = print,
 ) -> RunFolder:
-    """Train (or go on), evaluate the best epoch on val, with `test` also on test, and report."""
+    """Train (or go on), evaluate the best epoch on val, with `test` also on test, and report.
+
+    `say` is None in all but the first of several processes: those take part in training alone.
+    """
     run = None
     if resume is None:
         assert source is not None
         config = load_config(source, overrides, tasks=TASK_CONFIGS)
         assert isinstance(config, TaskConfig)
     else:
-        run = find_unfinished(resume, _exp_dir(source, overrides))
-        config = resumed_config(run, source, overrides, anyway=anyway)
-        record_changes(run, config)
+        run = find_unfinished(resume.run, _exp_dir(source, overrides))
+        config = resumed_config(run, source, overrides, anyway=resume.anyway)
     run = train(config, command=command, resume=run)
-    if int(os.environ.get("RANK", "0")) != 0:
+    if say is None:
         return run
     splits = [name for name in ("val", "test") if run.info["data"][name]]
     for split in splits if test else [name for name in splits if name == "val"]:
@@ -46,6 +46,7 @@ def train_and_report(
             say(f"{split} {line}")
     say(f"run {run.path}")
     say(f"report {write_run_report(run.path)}")
+    log("EXIT", f"training finished successfully (see {run.info['log']} for details)")
     return RunFolder.open(run.path)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightline.config import plain_tree
+from sightline.config import dump_config, plain_tree
 from sightline.data.dataset import Dataset
 from sightline.errors import Interrupted, SightlineError
-from sightline.runs import History, LogFile, RunFolder, log, publish_latest
+from sightline.runs import History, LogFile, RunFolder, log, publish_latest, write_atomically
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Task
 from sightline.training.callbacks import Callback, MetricsFile, ProgressBar, ProgressLines
@@ -54,12 +56,13 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
         log("BOOT", f"{run.info['task']} run {run.id}")
         log("ARTIFACTS", f"run={run.path} log={logfile.path}")
         try:
-            yield
-        except Interrupted as signal:
-            run.set_status("stopped", stop_reason=signal.what)
+            with _terminated_with_an_error():
+                yield
+        except Interrupted as stop:
+            run.set_status("stopped", stop_reason=stop.what)
             raise
         except KeyboardInterrupt:
-            run.set_status("stopped", stop_reason="Ctrl-C pressed twice")
+            run.set_status("stopped", stop_reason="Ctrl-C, at once: the step under way is lost")
             raise
         except BaseException as error:
             text = str(error) if isinstance(error, SightlineError) else repr(error)
@@ -67,12 +70,42 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
             raise
 
 
+def record_changes(run: RunFolder, config: TaskConfig) -> None:
+    """Make the changed configuration the run's own, and keep the old one in run.json."""
+    old, new = run.config_file.read_text(encoding="utf-8"), dump_config(config)
+    if new != old:
+        run.update(earlier_configs=[*run.info.get("earlier_configs", []), old])
+        write_atomically(run.config_file, new)
+
+
+@contextlib.contextmanager
+def _terminated_with_an_error() -> Iterator[None]:
+    """Make SIGTERM an Interrupted where nothing better is done with it (the trainer's fit)."""
+
+    def end(number: int, frame: object) -> None:
+        raise Interrupted(
+            "Stopped by SIGTERM before the first step; there was nothing to save.",
+            exit_code=128 + number,
+            remedy="continue with --resume",
+        )
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def announce(session: Session, trainer: BaseTrainer, dataset: Dataset) -> None:
     """Log, and write into run.json, what is about to be trained on what."""
     config, device = session.config, session.device
     for section, values in plain_tree(config).items():
         log("CFG", f"{section}: {values}")
-    log("PATH", f"OK | root={dataset.manifest.root}")
+    root = session.run.info["data"].get("root") or str(dataset.manifest.root)
+    log("PATH", " | ".join(["OK", *_paths(config), f"root={root}"]))
     counts = {shown: len(dataset.part(split)) for split, shown in SHOWN_AS.items()}
     log("DATA", "dataset sizes | " + " ".join(f"{name}={n}" for name, n in counts.items()))
     if config.data.folds:
@@ -101,7 +134,7 @@ def announce(session: Session, trainer: BaseTrainer, dataset: Dataset) -> None:
         data={
             **counts,
             "classes": list(dataset.class_names),
-            "root": str(dataset.manifest.root),
+            "root": root,
             "class_counts": {
                 shown: dict(zip(dataset.class_names, class_counts(dataset, split), strict=True))
                 for split, shown in SHOWN_AS.items()
@@ -119,17 +152,23 @@ def class_counts(dataset: Dataset, split: str) -> list[int]:
 
 def conclude(run: RunFolder, trainer: BaseTrainer, history: History, config: TaskConfig) -> None:
     """Record the end of a training that was neither interrupted nor failed."""
-    progress, metric = trainer.progress, trainer.config.monitor or "loss"
+    progress = trainer.progress
+    value, metric = progress.best_value, trainer.config.monitor or "loss"
     history.write_columns(run.path / "train_history.json")
-    best = {"metric": metric, "value": progress.best_value, "epoch": progress.best_epoch}
+    # Without a value nothing was chosen by a metric: the last epoch stands.
+    best = {"metric": metric if value is not None else None, "value": value}
+    best["epoch"] = progress.best_epoch
     run.update(best=best, epochs=progress.epoch, steps=progress.step)
     run.set_status("finished", stop_reason=trainer.stop_reason)
     latest = publish_latest(run, config.output.exp_dir)
     log("COPY", f"latest run: {latest} -> {run.id}")
     if trainer.stop_reason:
         log("DONE", f"stopped early: {trainer.stop_reason}")
-    value = "no validation" if progress.best_value is None else f"{progress.best_value:.4f}"
-    log("DONE", f"best epoch {progress.best_epoch} ({metric}={value}) of {progress.epoch}")
+    chosen = "the last one: there was no validation" if value is None else f"{metric}={value:.4f}"
+    if progress.epoch:
+        log("DONE", f"best epoch {progress.best_epoch} ({chosen}) of {progress.epoch}")
+    else:
+        log("DONE", "train.epochs=0: nothing was trained, the initial weights are the result")
     log("BOOT", "training pipeline finished successfully")
 
 
@@ -139,7 +178,13 @@ def observers(config: TaskConfig, history: History) -> list[Callback]:
     progress: Callback = ProgressLines(config.train.log_interval)
     if stream.isatty():
         progress = ProgressBar(stream)
-    return [progress, MetricsFile(history.append), EpochLines(config)]
+    return [progress, MetricsFile(history.append, fold=fold_of(config)), EpochLines(config)]
+
+
+def fold_of(config: TaskConfig) -> int | None:
+    """The fold that is held out for validation; None without folds."""
+    fold = config.data.valid_fold
+    return fold if config.data.folds and isinstance(fold, int) else None
 
 
 class EpochLines(Callback):
@@ -165,6 +210,12 @@ class EpochLines(Callback):
             value = metrics.get(self._monitor)
             shown = "" if value is None else f"{name}={value:.4f} "
             log("NEW_BEST", f"{shown}-> ckpt/{path.name}")
+
+
+def _paths(config: TaskConfig) -> list[str]:
+    """The files and folders that the `data` section names."""
+    names = ("train_csv", "sample_csv", "image_dir_train", "manifest", "digits")
+    return [f"{name}={path}" for name in names if (path := getattr(config.data, name)) is not None]
 
 
 def first_says(tag: str) -> Callable[[str], None]:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sightline.config import compare_configs, load_config, plain_tree
 from sightline.errors import ConfigError, RunError
-from sightline.runs import RunFolder, displayed_status, find_run, list_runs
+from sightline.runs import RunFolder, displayed_status, find_run, list_runs, process_identity
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
+
+
+UNCHANGEABLE = ("task", "train.optimizer", "train.scheduler")
+"""Settings whose state in a checkpoint would be misread under another value."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What to go on with, as the command line says it."""
+
+    run: str
+    """A run's id, its folder, or latest."""
+    anyway: Sequence[str] = ()
+    """Settings that may differ from the run's."""
 
 
 def find_unfinished(reference: str, exp_dir: Path) -> RunFolder:
@@ -53,21 +69,22 @@ def resumed_config(
     saved = run_config(run)
     given = load_config(source or str(run.config_file), overrides, tasks=TASK_CONFIGS)
     assert isinstance(given, TaskConfig)
+    _require_settings(anyway, given)
     differences = compare_configs(plain_tree(saved), plain_tree(given))
-    unused = [name for name in anyway if not any(_covers(name, key) for key, *_ in differences)]
-    if unused:
-        raise ConfigError(
-            f"--resume-anyway {unused[0]} allows nothing: no setting of that name differs.",
-            expected="the name of a setting that differs from the run's: "
-            + (", ".join(key for key, *_ in differences) or "none does"),
-            where=run.config_file,
-            remedy="change it as well, as in train.epochs=20 --resume-anyway train.epochs",
-        )
     refused = [
         (key, old, new)
         for key, old, new in differences
         if not any(_covers(name, key) for name in anyway)
     ]
+    for key, old, new in differences:
+        if key in UNCHANGEABLE:
+            raise RunError(
+                f"{key} cannot change in a run that goes on: the saved state belongs to the old.",
+                expected=repr(old),
+                got=repr(new),
+                where=run.config_file,
+                remedy="start a new run; model.weights=FILE begins it with this run's weights",
+            )
     if refused:
         listed = "\n            ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in refused)
         keys = " ".join(f"--resume-anyway {key}" for key, *_ in refused)
@@ -89,11 +106,30 @@ def resumed_config(
     return given
 
 
+def _require_settings(names: Sequence[str], config: TaskConfig) -> None:
+    """Raise ConfigError unless each name is a setting, or a section of settings."""
+    # What differs from nothing at all is every setting there is.
+    settings = [key for key, *_ in compare_configs({}, plain_tree(config))]
+    for name in names:
+        if not any(_covers(name, key) for key in settings):
+            near = difflib.get_close_matches(name, settings, n=1, cutoff=0.5)
+            raise ConfigError(
+                f"--resume-anyway {name}: there is no such setting.",
+                expected="a dotted name such as train.epochs, without a value",
+                remedy=f"did you mean {near[0]}?" if near else None,
+            )
+
+
 def _covers(name: str, key: str) -> bool:
     """Whether a setting is the named one or inside the named section."""
     return key == name or key.startswith(f"{name}.")
 
 
 def _is_alive(info: Mapping[str, Any]) -> bool:
-    # "created" as well: between the making of the folder and the first log line.
-    return displayed_status(info) in ("running", "created") and "process" in info
+    """Whether the run's process is certainly there; of another machine's nothing is certain."""
+    process, here = info.get("process"), process_identity()
+    return (
+        displayed_status(info) in ("created", "running")
+        and isinstance(process, Mapping)
+        and all(process.get(key) == here[key] for key in ("host", "boot", "namespace"))
+    )

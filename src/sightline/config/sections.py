@@ -36,8 +36,8 @@ class ProjectConfig(Section):
 class EvalConfig(Section):
     """How a split is judged."""
 
-    bootstrap: int = Field(default=1000, ge=0)
-    """Resamples behind each confidence interval; 0: no interval."""
+    bootstrap: int = Field(default=1000, ge=100)
+    """Resamples behind each confidence interval; fewer would give its ends by chance."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Probability that the interval covers the true value."""
     batch_size: int | None = Field(default=None, ge=1)

@@ -1,1 +1,1 @@
-"""sightline.data"""
+"""Samples: the manifest, its splits, checks, pixels and batches."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.data.fingerprints import Digests
-from sightline.data.manifest import TEXT, Category, Integers, Manifest, Strings
+from sightline.data.manifest import (
+    TEXT,
+    Category,
+    Integers,
+    Manifest,
+    Strings,
+    distinct_texts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +39,8 @@ def units(manifest: Manifest) -> Units:
     # The prefix keeps a group called like an id apart from it.
     names[grouped] = np.strings.add("group ", manifest.group.names[manifest.group.codes[grouped]])
     names[~grouped] = np.strings.add("id ", manifest.id[~grouped])
-    key, unit = np.unique(names, return_inverse=True)
-    return Units(unit.reshape(-1), key)
+    key, unit = distinct_texts(names)
+    return Units(unit, key)
 
 
 def plain_name(key: str) -> str:

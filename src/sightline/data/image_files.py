@@ -32,7 +32,8 @@ def list_images(folder: Path) -> Strings:
     blocks = [np.asarray(names, dtype=TEXT) for names in _walk(str(folder), "", frozenset())]
     if not blocks:
         return np.empty(0, dtype=TEXT)
-    return np.sort(np.concatenate(blocks))
+    # Stable, because numpy 2.4 can crash on texts with its default algorithm.
+    return np.sort(np.concatenate(blocks), kind="stable")
 
 
 def child_folders(folder: Path) -> list[str]:

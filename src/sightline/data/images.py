@@ -42,8 +42,8 @@ class Images:
                 "An image cannot be decoded.",
                 got=reason(error),
                 where=path,
-                remedy="run `sightline check` to list every such file, or leave them out with "
-                "data.on_bad_image=skip",
+                remedy="repair or remove it; `sightline check` lists every such file, and "
+                "data.on_bad_image=skip leaves them out of training",
             ) from error
 
     def select(self, rows: npt.NDArray[np.int64]) -> Images:

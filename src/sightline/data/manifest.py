@@ -32,9 +32,9 @@ class Category:
 
     @classmethod
     def encode(cls, values: Sequence[str] | Strings) -> Category:
-        """Encode text; the empty string becomes -1. Names are sorted, so order of rows is irrelevant."""
-        names, inverse = np.unique(np.asarray(values, dtype=TEXT), return_inverse=True)
-        codes = inverse.reshape(-1).astype(np.int32)
+        """Encode text; the empty string becomes -1. Names are sorted whatever the order of rows."""
+        names, inverse = distinct_texts(np.asarray(values, dtype=TEXT))
+        codes = inverse.astype(np.int32)
         if len(names) and names[0] == "":
             return cls(codes - np.int32(1), names[1:])
         return cls(codes, names)
@@ -76,18 +76,18 @@ class Manifest:
     mask: Strings
 
     @classmethod
-    def build(
+    def build(  # noqa: PLR0913 (the columns of the table, each named at the call)
         cls,
         root: Path,
         *,
         id: Sequence[str] | Strings,
         path: Sequence[str] | Strings,
-        label: Category | Sequence[str] | None = None,
-        group: Category | Sequence[str] | None = None,
-        camera: Category | Sequence[str] | None = None,
+        label: Category | Sequence[str] | Strings | None = None,
+        group: Category | Sequence[str] | Strings | None = None,
+        camera: Category | Sequence[str] | Strings | None = None,
         split: Sequence[str] | None = None,
         fold: npt.ArrayLike | None = None,
-        mask: Sequence[str] | None = None,
+        mask: Sequence[str] | Strings | None = None,
     ) -> Manifest:
         """Make a manifest from plain columns; columns left out are empty.
 
@@ -171,12 +171,23 @@ class Manifest:
                 )
 
 
+def distinct_texts(values: Strings) -> tuple[Strings, Integers]:
+    """The distinct texts (D,) in sorted order, and for each row (N,) the number of its text.
+
+    numpy 2.4 crashes when it sorts some StringDType arrays with its default, unstable algorithm
+    (720 paths in sawtooth order are enough), so only the stable one may touch them: asking
+    np.unique for the index chooses it.
+    """
+    names, _, numbers = np.unique(values, return_index=True, return_inverse=True)
+    return names, numbers.reshape(-1)
+
+
 def _unique(ids: Strings) -> Strings:
     """The ids unchanged, or an error that names the repeated ones."""
-    distinct, counts = np.unique(ids, return_counts=True)
+    distinct, numbers = distinct_texts(ids)
     if len(distinct) == len(ids):
         return ids
-    repeated = [str(name) for name in distinct[counts > 1]]
+    repeated = [str(name) for name in distinct[np.bincount(numbers) > 1]]
     raise DataError(
         f"{len(repeated)} sample ids occur more than once.",
         expected="one row per id",
@@ -192,7 +203,7 @@ def shortened(names: Iterable[object], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _category(values: Category | Sequence[str] | None, length: int) -> Category:
+def _category(values: Category | Sequence[str] | Strings | None, length: int) -> Category:
     if values is None:
         return Category.empty(length)
     return values if isinstance(values, Category) else Category.encode(values)

@@ -216,7 +216,7 @@ def _append(handle: IO[bytes], blocks: Iterable[npt.NDArray[Any]], *, unit: int 
         if start < end:
             handle.truncate(start)
         for block in blocks:
-            rest = memoryview(block.tobytes())
+            rest = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
             while rest:
                 rest = rest[handle.write(rest) :]
     except OSError:

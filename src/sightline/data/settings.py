@@ -164,6 +164,11 @@ class DataConfig(Section):
             )
         if self.folds == 1:
             raise ValueError("folds must be 0 (one validation split) or at least 2, got 1")
+        if not self.folds and self.valid_fold != 0:
+            raise ValueError(
+                f"valid_fold is used only with folds: {self.valid_fold} with folds 0; "
+                "set for example folds to 5"
+            )
         if self.folds and self.valid_fold != "all" and self.valid_fold >= self.folds:
             raise ValueError(
                 f"valid_fold must be below folds: {self.valid_fold} with {self.folds} folds"

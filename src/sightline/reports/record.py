@@ -45,15 +45,16 @@ class RunRecord:
 def read_run_record(run_folder: Path) -> RunRecord:
     """Return everything a run folder says; RunError where it is no run folder."""
     notes: list[str] = []
+    info = _read_info(run_folder)
     config_text = _text(run_folder / "config.yaml")
     return RunRecord(
         folder=run_folder,
-        info=_read_info(run_folder),
+        info=info,
         rows=_read_rows(run_folder / "metrics.jsonl", notes),
         config_text=config_text,
         config=_parse_config(config_text, notes),
         evaluations=_read_evaluations(run_folder / "predictions", notes),
-        log_tail=_read_log_tail(run_folder),
+        log_tail=_read_log_tail(run_folder, info),
         notes=notes,
     )
 
@@ -124,11 +125,13 @@ def _read_evaluations(folder: Path, notes: list[str]) -> Mapping[str, Mapping[st
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 2), item[0])))
 
 
-def _read_log_tail(folder: Path) -> str | None:
-    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+def _read_log_tail(folder: Path, info: Mapping[str, Any]) -> str | None:
+    """The end of the log that run.json names, or of one that lies in the run folder."""
+    named = [Path(info["log"])] if isinstance(info.get("log"), str) else []
+    logs = [path for path in (*named, *folder.glob("*.log")) if path.is_file()]
     if not logs:
         return None
-    with logs[-1].open("rb") as log:
+    with max(logs, key=lambda path: path.stat().st_mtime).open("rb") as log:
         log.seek(0, 2)
         log.seek(max(0, log.tell() - _LOG_BYTES))
         text = log.read().decode("utf-8", errors="replace")

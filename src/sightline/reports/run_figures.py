@@ -17,7 +17,7 @@ from sightline.reports.record import read_run_record
 
 
 def write_run_figures(run_folder: Path) -> list[Path]:
-    """Write the curves, and each evaluated split's confusion matrix and class scores; their paths."""
+    """Write the curves and each evaluated split's confusions and class scores; the files' paths."""
     record, folder = read_run_record(run_folder), run_folder / "figures"
     files: list[Path] = []
     if any(row.get("event") == "epoch" for row in record.rows):

@@ -128,7 +128,8 @@ def _none_found(
         expected=expected or "a path, a run id or a beginning of it that one run has, or latest",
         got=f"{len(runs)} runs; {label} {', '.join(shown)}" if shown else "no runs at all",
         where=looked,
-        remedy="sightline list shows the runs; output.exp_dir=FOLDER looks elsewhere",
+        remedy="sightline list shows the runs; --exp-dir FOLDER looks elsewhere (train: "
+        "output.exp_dir=FOLDER)",
     )
 
 

@@ -37,7 +37,7 @@ from sightline.training.trainer import BaseTrainer
 class ClassifyTrainConfig(TrainConfig):
     """The `train` section with what only classification has."""
 
-    monitor: str | None = "macro_f1"
+    monitor: Literal["macro_f1", "accuracy"] | None = "macro_f1"
     """Validation metric that chooses the best epoch: macro_f1, accuracy, or null for the loss."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target given to all classes alike (Szegedy et al. 2016)."""
@@ -84,7 +84,7 @@ class ClassificationTrainer(BaseTrainer):
 class ClassificationTask:
     """Image classification, as the workflows see it."""
 
-    config = ClassifyConfig
+    config: type[TaskConfig] = ClassifyConfig
 
     def create_model(
         self, config: ClassifyConfig, class_names: Sequence[str], *, trained: bool
@@ -144,8 +144,7 @@ class ClassificationTask:
             rows["targets"],
             class_names=class_names,
             groups=groups,
-            config=config.eval,
-            seed=config.project.seed,
+            config=config,
         )
 
     def predict(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sightline.config.sections import EvalConfig
 from sightline.metrics.classification import (
     absent_classes,
     accuracy,
@@ -22,6 +21,7 @@ from sightline.metrics.classification import (
     mean_cross_entropy,
 )
 from sightline.metrics.intervals import Estimate, bootstrap_confusion, group_confusions
+from sightline.tasks.config import TaskConfig
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,8 +80,7 @@ def classification_result(
     *,
     class_names: Sequence[str],
     groups: npt.ArrayLike | None,
-    config: EvalConfig,
-    seed: int,
+    config: TaskConfig,
 ) -> ClassificationResult:
     """Scores of logits (N, C) against targets (N,); intervals resample images, or whole groups."""
     predictions, classes = logits.argmax(axis=1), len(class_names)
@@ -94,9 +93,9 @@ def classification_result(
         name: bootstrap_confusion(
             matrix,
             score,
-            resamples=config.bootstrap,
-            confidence=config.confidence,
-            seed=seed,
+            resamples=config.eval.bootstrap,
+            confidence=config.eval.confidence,
+            seed=config.project.seed,
             unit=unit,
         )
         for name, score in HEADLINE.items()

@@ -6,9 +6,12 @@ import contextlib
 import errno
 import os
 import pickle
+import re
 import shutil
+import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,38 +31,22 @@ def save_checkpoint_file(state: dict[str, Any], target: Path) -> None:
     Whatever goes wrong, the file that was there stays as it was. Raises CheckpointError for a
     full disk, a missing permission or a value that is neither a tensor nor plain data.
     """
-    partial = target.with_name(f".{target.name}{PARTIAL}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as handle:
-            torch.save({"format": FORMAT, **plain(state)}, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, target)
-        _sync_folder(target.parent)
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise _cannot_write(target, error) from error
+    content = {"format": FORMAT, **plain(state)}
+    with _beside(target) as partial, open(partial, "wb") as handle:
+        torch.save(content, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def link_checkpoint_file(source: Path, target: Path) -> None:
     """Give a checkpoint a second name: a hard link, or a copy where links are impossible."""
-    partial = target.with_name(f".{target.name}{PARTIAL}")
-    try:
-        partial.unlink(missing_ok=True)
+    with _beside(target) as partial:
         try:
             os.link(source, partial)
         except OSError:
             shutil.copyfile(source, partial)
             with open(partial, "rb") as handle:
                 os.fsync(handle.fileno())
-        os.replace(partial, target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise _cannot_write(target, error) from error
 
 
 def load_checkpoint_file(source: Path) -> dict[str, Any]:
@@ -77,7 +64,8 @@ def load_checkpoint_file(source: Path) -> dict[str, Any]:
             remedy="give one of those, or the run's folder",
         )
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(source):
             raise _holds_objects(source, error) from error
@@ -154,6 +142,24 @@ def _not_plain(value: Any) -> CheckpointError:
     )
 
 
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A path for the new content, which takes the target's place if the block does not fail."""
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        yield partial
+        os.replace(partial, target)
+        _sync_folder(target.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):
+            raise _cannot_write(target, error) from error
+        raise
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, where the system lets a folder be opened."""
     with contextlib.suppress(OSError):
@@ -192,11 +198,12 @@ def _damaged(source: Path) -> CheckpointError:
 
 
 def _holds_objects(source: Path, error: Exception) -> CheckpointError:
-    name = next((word for word in str(error).split() if "." in word and "(" not in word), "")
+    # torch says for example: "Unsupported global: GLOBAL pathlib.PosixPath was not an allowed ...".
+    named = re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error))
     return CheckpointError(
         "The checkpoint holds a pickled object, which could run code, so it was not loaded.",
         expected="tensors and plain data only",
-        got=name.strip("`'\".,") or str(error).splitlines()[0],
+        got=f"an object of {named[1]}" if named else str(error).splitlines()[0],
         where=source,
         remedy="load it where it was made and save its state_dict() alone",
     )

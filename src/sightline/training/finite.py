@@ -22,19 +22,23 @@ class FiniteCheck:
     """
 
     def __init__(self, devices: set[torch.device]) -> None:
-        self._scalars = {
-            device: (torch.zeros(1, device=device), torch.ones(1, device=device))
+        self._scalars = [
+            (device, torch.zeros(1, device=device), torch.ones(1, device=device))
             for device in devices
-        }
+        ]
 
     def __call__(self, tensors: list[torch.Tensor]) -> bool:
         """Whether no value of any tensor, all on these devices, is NaN or infinite."""
         if not tensors:
             return True
-        if any(tensor.is_sparse for tensor in tensors):
-            tensors = [tensor._values() if tensor.is_sparse else tensor for tensor in tensors]
-        for device, (found, unit) in self._scalars.items():
-            alone = len(self._scalars) == 1
+        try:
+            return self._all_finite(tensors)
+        except NotImplementedError:  # sparse gradients have no such pass, but their values have
+            return self._all_finite([t._values() if t.is_sparse else t for t in tensors])
+
+    def _all_finite(self, tensors: list[torch.Tensor]) -> bool:
+        alone = len(self._scalars) == 1
+        for device, found, unit in self._scalars:
             here = tensors if alone else [t for t in tensors if t.device == device]
             torch._amp_foreach_non_finite_check_and_unscale_(here, found, unit)
             if found.item():

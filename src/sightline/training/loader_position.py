@@ -38,12 +38,13 @@ class EpochPosition:
         if batch == 0 or self._start is None:
             self._set_generators(saved)
             self._start = {"random": random_state(), "generators": self._generator_states()}
-            return itertools.islice(iter(loader), batch, None)
+            all_batches: Iterator[Any] = iter(loader)
+            return itertools.islice(all_batches, batch, None)
         now = random_state()
         restore_random_state(self._start["random"])
         # Drawing the used batches again brings the loader's generators to where they were.
         self._set_generators(self._start["generators"])
-        iterator = iter(loader)
+        iterator: Iterator[Any] = iter(loader)
         for _ in itertools.islice(iterator, batch):
             pass
         restore_random_state(now)

@@ -38,7 +38,8 @@ def optimizer_plans(configured: Any) -> list[OptimizerPlan]:
 
     Raises TrainingError, showing the right form, for anything else.
     """
-    if isinstance(configured, list | tuple) and configured:
+    is_list = isinstance(configured, list | tuple)
+    if is_list and configured:
         return [plan for item in configured for plan in optimizer_plans(item)]
     if isinstance(configured, torch.optim.Optimizer):
         return [OptimizerPlan(configured)]
@@ -47,9 +48,7 @@ def optimizer_plans(configured: Any) -> list[OptimizerPlan]:
     raise TrainingError(
         "configure_optimizers returned something the trainer cannot use.",
         expected=RIGHT_FORM,
-        got=f"an empty {type(configured).__name__}"
-        if configured == []
-        else type(configured).__name__,
+        got=f"{'an empty ' if is_list else ''}{type(configured).__name__}",
     )
 
 
@@ -127,8 +126,11 @@ class Optimization:
         """Clear the gradients, and set the rates that depend on the step (from 0) alone."""
         for schedule in self._by_step:
             schedule.set(step)
+        # What zero_grad does without its profiling, which costs a small model a tenth of its step.
         for optimizer in self.optimizers:
-            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a loss, scaled if need be."""

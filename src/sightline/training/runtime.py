@@ -45,7 +45,7 @@ def resolve_device(name: str = "auto") -> torch.device:
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("The device 'mps' is not there.", remedy="set train.device=auto")
-    return torch.device("cuda", rank) if device.type == "cuda" and device.index is None else device
+    return torch.device("cuda", rank) if name == "cuda" else device
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ def seed_everything(seed: int) -> None:
 def random_state() -> dict[str, Any]:
     """The state of every global generator, as tensors and plain data."""
     version, keys, gauss = random.getstate()
-    kind, words, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    numpy_state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+    kind, words, position, has_gauss, cached = numpy_state
     state: dict[str, Any] = {
         "python": [version, list(keys), gauss],
         "numpy": [kind, words.tolist(), int(position), int(has_gauss), float(cached)],
@@ -151,6 +152,8 @@ def process_group(device: torch.device) -> Iterator[Process]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield process()
+        # Whoever leaves while another still waits for an answer makes that one fail.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

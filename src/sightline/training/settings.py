@@ -128,9 +128,10 @@ class TrainConfig(StepConfig):
                 )
         if self.scheduler == "multistep" and not self.milestones:
             raise ValueError("scheduler multistep needs milestones, for example [30, 60]")
-        if self.scheduler != "none" and self.warmup_epochs >= max(self.epochs, 1):
+        if self.scheduler != "none" and self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs {self.warmup_epochs} leaves nothing of {self.epochs} epochs"
+                f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; "
+                f"shorten it, as in train.warmup_epochs={self.epochs / 10:g}"
             )
         return self
 

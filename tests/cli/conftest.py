@@ -1,0 +1,207 @@
+"""The command line, run in this process where speed matters, and a trained run to work with."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLASSES = ("0_zero", "1_one", "7_seven")
+PER_CLASS = 40
+TINY = ("model.name=test_resnet", "train.epochs=1", "train.warmup_epochs=0", "train.batch_size=16")
+MOST_LINES = 24
+WIDEST = 120
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+    @property
+    def screen(self) -> list[str]:
+        """The error as a user sees it: from its first line to the end."""
+        lines = self.err.splitlines()
+        start = next((n for n, line in enumerate(lines) if line.lower().startswith("error")), 0)
+        return lines[start:]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("COLUMNS", str(WIDEST))
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run_here(*arguments: object) -> Outcome:
+    """`sightline ARGUMENTS` in this process."""
+    from sightline.cli import main
+
+    out, err, code = io.StringIO(), io.StringIO(), -1
+    before = sys.argv
+    sys.argv = ["sightline", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = before
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def run_apart(
+    *arguments: object, cwd: Path | None = None, before: Sequence[str] = (), **options: Any
+) -> Outcome:
+    """`python -m sightline ARGUMENTS` as its own process, with no standard input."""
+    done = subprocess.run(
+        [*before, sys.executable, "-m", "sightline", *map(str, arguments)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        **options,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+class CommandLine:
+    """What a test needs of the command line: ways to run it, and ways to look at the result."""
+
+    tiny = TINY
+
+    def __call__(self, *arguments: object) -> Outcome:
+        """Run a command in this process: torch is imported once for all tests."""
+        return run_here(*arguments)
+
+    def apart(self, *arguments: object, **options: Any) -> Outcome:
+        """Run a command as a process of its own, as a user does."""
+        return run_apart(*arguments, **options)
+
+    def train(self, *settings: object, code: int = 0) -> tuple[Outcome, dict[str, Any]]:
+        """Train a tiny model in the working directory; the outcome, and the newest run.json."""
+        return train(*settings, code=code)
+
+    def newest(self, exp_dir: Path | str = "experiments/train") -> dict[str, Any]:
+        """run.json of the newest run, with its path."""
+        return newest(exp_dir)
+
+    def screen(self, outcome: Outcome, *, code: int) -> str:
+        """The error's text, after checking that it is one screen without a traceback."""
+        return as_screen(outcome, code=code)
+
+    def json(self, path: Path | str) -> Any:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+
+    def table(self, path: Path | str) -> list[dict[str, str]]:
+        with Path(path).open(encoding="utf-8", newline="") as handle:
+            return list(csv.DictReader(handle))
+
+    def rows(self, run: Path | str) -> list[dict[str, Any]]:
+        """The rows of a run's metrics.jsonl."""
+        text = (Path(run) / "metrics.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def cli() -> CommandLine:
+    return CommandLine()
+
+
+@pytest.fixture(scope="session")
+def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sightline.data.digits import write_digits
+
+    base = tmp_path_factory.mktemp("digits")
+    every = write_digits(base / "every")
+    for name in CLASSES:
+        (base / "some" / name).mkdir(parents=True)
+        for file in sorted((every / name).iterdir())[:PER_CLASS]:
+            shutil.copy2(file, base / "some" / name)
+    return base / "some"
+
+
+@pytest.fixture
+def pictures(_pictures: Path, tmp_path: Path) -> Path:
+    """A folder with 40 pictures of each of three digits, to be spoiled at will."""
+    return Path(shutil.copytree(_pictures, tmp_path / "pictures"))
+
+
+def train(*settings: object, code: int = 0) -> tuple[Outcome, dict[str, Any]]:
+    """Train a tiny model in the working directory; the outcome, and run.json of the newest run."""
+    outcome = run_here("train", "classify/digits", *TINY, *settings)
+    assert outcome.code == code, outcome.said
+    return outcome, newest()
+
+
+def newest(exp_dir: Path | str = "experiments/train") -> dict[str, Any]:
+    """run.json of the newest run, with its path; empty when there is none."""
+    from sightline.runs import list_runs
+
+    runs = list_runs(Path(exp_dir).absolute())
+    return runs[0] if runs else {}
+
+
+@pytest.fixture(scope="session")
+def _trained(_pictures: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("trained")
+    shutil.copytree(_pictures, base / "pictures")
+    before = Path.cwd()
+    saved = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME",)}
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    os.chdir(base)
+    try:
+        train("data.root=pictures", "project.name=tiny", "--test")
+    finally:
+        os.chdir(before)
+        for name, value in saved.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return base
+
+
+@pytest.fixture
+def trained(_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a finished run, below a copy of its working directory, which is entered."""
+    base = Path(shutil.copytree(_trained, tmp_path / "work", symlinks=True))
+    monkeypatch.chdir(base)
+    run = Path(newest()["path"])
+    for name in ("config.yaml", "run.json"):
+        text = (run / name).read_text(encoding="utf-8")
+        (run / name).write_text(text.replace(str(_trained), str(base)), encoding="utf-8")
+    return run
+
+
+def as_screen(outcome: Outcome, *, code: int) -> str:
+    """The error's text, after checking that it is one screen without a traceback."""
+    assert outcome.code == code, outcome.said
+    assert "Traceback" not in outcome.said
+    assert len(outcome.screen) <= MOST_LINES, outcome.err
+    assert outcome.screen[0].lower().startswith("error: ")
+    assert max(map(len, outcome.screen)) <= WIDEST + 40, outcome.err
+    return "\n".join(outcome.screen)
