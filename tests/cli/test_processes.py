@@ -11,7 +11,7 @@ import pytest
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     return subprocess.run(
         [sys.executable, *launcher, "-m", "sightline", *map(str, arguments)],
         stdin=subprocess.DEVNULL,

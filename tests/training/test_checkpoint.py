@@ -107,7 +107,7 @@ def test_place_below_a_file_is_named_with_its_remedy() -> None:
         save_checkpoint_file({"epoch": 1}, target)
     text = message(caught.value, str(target), "move away", "output.exp_dir")
     assert "space" not in text
-    with pytest.raises(CheckpointError, match="output.exp_dir"):
+    with pytest.raises(CheckpointError, match=r"output\.exp_dir"):
         link_checkpoint_file(Path("file"), target)
 
 

@@ -197,21 +197,21 @@ def test_resume_again_and_again_in_one_folder() -> None:
     undisturbed = made(Toy, "undisturbed", ema_decay=0.9)
     undisturbed.fit(shuffled(), shuffled(), EPOCHS)
 
-    class Killed(Exception):
+    class KillError(Exception):
         pass
 
     class Kill(Callback):
         def on_step(self, info: Any) -> None:
             # The step before was saved; this one is lost, as with a kill.
             if info.step >= limit:
-                raise Killed
+                raise KillError
 
     limit, trainer = 2, made(Toy, "broken", (Kill(),), ema_decay=0.9)
     while True:
         try:
             trainer.fit(shuffled(), shuffled(), EPOCHS)
             break
-        except Killed:
+        except KillError:
             limit += 1
             trainer = made(Toy, "broken", (Kill(),), ema_decay=0.9)
             trainer.load_checkpoint("broken/latest_model.pth")

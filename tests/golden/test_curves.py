@@ -1,0 +1,62 @@
+"""The first steps of each task's training give the losses they gave before.
+
+A change of these numbers is a change of meaning and a commit of its own. To write them anew:
+    RENEW_GOLDEN=1 python -m pytest tests/golden
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from sightline.config import load_config
+from sightline.experiment import train
+from sightline.tasks import TASKS
+from sightline.tasks.config import TaskConfig
+
+STEPS = 20
+TOLERANCE = 1e-3
+"""Relative. Kernels of other processors round differently, and training makes more of it."""
+CURVES = {
+    "classify_digits": ("classify/digits", ["data.digits=digits", "train.epochs=2"]),
+}
+"""File -> recipe and overrides; every task has one."""
+
+
+def losses_of(recipe: str, overrides: list[str]) -> list[float]:
+    """The loss of each of the first steps, as the run's log tells it."""
+    settings = [
+        *overrides,
+        "train.device=cpu",
+        "train.log_interval=1",
+        "data.workers=0",
+        "output.exp_dir=experiments",
+        "output.logs_dir=logs",
+    ]
+    config = load_config(
+        recipe, settings, tasks={name: task.config for name, task in TASKS.items()}
+    )
+    assert isinstance(config, TaskConfig)
+    run = train(config, command=["pytest"])
+    text = Path(run.info["log"]).read_text(encoding="utf-8")
+    found = dict(re.findall(r"step=(\d+) loss=([\d.]+)", text))
+    return [float(found[str(step)]) for step in range(1, STEPS + 1)]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_first_steps_give_the_golden_losses(name: str) -> None:
+    file = Path(__file__).with_name(f"{name}.txt")
+    losses = losses_of(*CURVES[name])
+    if os.environ.get("RENEW_GOLDEN"):
+        file.write_text("".join(f"{loss:.4g}\n" for loss in losses))
+    golden = [float(line) for line in file.read_text().split()]
+    # The last digit was rounded once more when it was written.
+    assert losses == pytest.approx(golden, rel=TOLERANCE)
+    assert losses[-1] < losses[0]
+
+
+def test_every_task_has_a_golden_curve() -> None:
+    assert {recipe.split("/")[0] for recipe, _ in CURVES.values()} == set(TASKS)
