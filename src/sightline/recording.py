@@ -50,24 +50,23 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
         created=run.created,
         augmentation=config.data.augment.preset,
     )
-    with logfile:
-        run.set_status("running")
-        run.update(log=str(logfile.path.absolute()))
-        log("BOOT", f"{run.info['task']} run {run.id}")
-        log("ARTIFACTS", f"run={run.path} log={logfile.path}")
-        try:
-            with _terminated_with_an_error():
-                yield
-        except Interrupted as stop:
-            run.set_status("stopped", stop_reason=stop.what)
-            raise
-        except KeyboardInterrupt:
-            run.set_status("stopped", stop_reason="Ctrl-C, at once: the step under way is lost")
-            raise
-        except BaseException as error:
-            text = str(error) if isinstance(error, SightlineError) else repr(error)
-            run.set_status("failed", error=text)
-            raise
+    try:
+        with logfile, _terminated_with_an_error():
+            run.set_status("running")
+            run.update(log=str(logfile.path.absolute()))
+            log("BOOT", f"{run.info['task']} run {run.id}")
+            log("ARTIFACTS", f"run={run.path} log={logfile.path}")
+            yield
+    except Interrupted as stop:
+        run.set_status("stopped", stop_reason=stop.what)
+        raise
+    except KeyboardInterrupt:
+        run.set_status("stopped", stop_reason="Ctrl-C, at once: the step under way is lost")
+        raise
+    except BaseException as error:
+        text = str(error) if isinstance(error, SightlineError) else repr(error)
+        run.set_status("failed", error=text)
+        raise
 
 
 def record_changes(run: RunFolder, config: TaskConfig) -> None:

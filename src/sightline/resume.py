@@ -14,7 +14,6 @@ from sightline.runs import RunFolder, displayed_status, find_run, list_runs, pro
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
 
-
 UNCHANGEABLE = ("task", "train.optimizer", "train.scheduler")
 """Settings whose state in a checkpoint would be misread under another value."""
 

@@ -161,10 +161,8 @@ def test_truncated_checkpoint(trained: Path, cli: Any) -> None:
     assert cli("evaluate", "latest", "--checkpoint", "latest_model.pth").code == 0
 
 
-@pytest.mark.parametrize(
-    "command", [["evaluate"], ["predict", "latest", "pictures", "--out=p.csv"]]
-)
-def test_checkpoint_with_a_pickled_object(command: list[str], trained: Path, cli: Any) -> None:
+@pytest.mark.parametrize("command", ["evaluate", "predict latest pictures --out p.csv"])
+def test_checkpoint_with_a_pickled_object(command: str, trained: Path, cli: Any) -> None:
     best = trained / "ckpt" / "best_model.pth"
     state = torch.load(best, weights_only=True)
     torch.save({**state, "extra": pathlib.PurePosixPath("x")}, best)
@@ -206,6 +204,8 @@ def test_no_permission_to_write(setting: str, remedy: str, pictures: Path, cli: 
     assert "Permission denied" in screen
     assert f"{remedy}=FOLDER" in screen
     assert str(Path("shut").absolute()) in screen
+    if begun := cli.newest():
+        assert begun["status"] == "failed", "no run is left that seems to be under way"
 
 
 def test_no_permission_to_write_predictions(trained: Path, cli: Any) -> None:

@@ -100,7 +100,7 @@ def test_killed_run_is_shown_as_died_and_resumed(pictures: Path, cli: Any) -> No
 
 
 def test_run_without_a_checkpoint_says_what_to_do(pictures: Path, cli: Any) -> None:
-    done, info = cli.train(f"data.root={pictures}", "train.optimizer=nosuch", code=2)
+    _, info = cli.train(f"data.root={pictures}", "train.optimizer=nosuch", code=2)
     assert info["status"] == "failed"
     for arguments in (["evaluate", info["id"]], ["predict", info["id"], pictures, "--out=p.csv"]):
         screen = cli.screen(cli(*arguments), code=1)

@@ -1,4 +1,4 @@
-"""Growth is a decision: public names and command-line options change only together with this test."""
+"""Growth is a decision: public names and options change only together with this test."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ PACKAGE = ROOT / "src" / "sightline"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LINES = 250
-LONGER_FOR_A_REASON: dict[str, str] = {}
+LONGER_FOR_A_REASON: dict[str, str] = {
+    "cli.py": "one thin function for each command; a second file would hide half of the commands",
+}
 """File below src/sightline -> why it may pass 250 lines."""
 
 FORBIDDEN_NAMES = {"utils", "util", "misc", "common", "helpers", "helper", "base"}

@@ -40,6 +40,8 @@ class FiniteCheck:
         alone = len(self._scalars) == 1
         for device, found, unit in self._scalars:
             here = tensors if alone else [t for t in tensors if t.device == device]
+            if not here:
+                continue
             torch._amp_foreach_non_finite_check_and_unscale_(here, found, unit)
             if found.item():
                 found.zero_()

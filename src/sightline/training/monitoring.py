@@ -15,16 +15,14 @@ def higher_is_better(config: StepConfig) -> bool:
     return config.monitor is not None and config.mode == "max"
 
 
-def monitored_value(
-    config: StepConfig, metrics: Mapping[str, float], *, validated: bool = True
-) -> float | None:
+def monitored_value(config: StepConfig, metrics: Mapping[str, float] | None) -> float | None:
     """The value of `monitor`, or of the validation loss; None where there is no such value.
 
-    Raises TrainingError when `monitor` names a metric that compute_metrics did not return, and
-    when early stopping has no value to go by.
+    `metrics` is None where there was no validation. Raises TrainingError when `monitor` names a
+    metric that compute_metrics did not return, and when early stopping has no value to go by.
     """
     name = config.monitor
-    if validated and name is not None and name not in metrics:
+    if metrics is not None and name is not None and name not in metrics:
         raise TrainingError(
             f"There is no validation metric called {name!r}.",
             expected="one of " + (", ".join(sorted(metrics)) or "those compute_metrics returns"),
@@ -32,17 +30,28 @@ def monitored_value(
             where="train.monitor",
             remedy="name a metric that compute_metrics returns, or return this one there",
         )
-    value = metrics.get(name or "loss") if validated else None
+    value = None if metrics is None else metrics.get(name or "loss")
     if value is None and config.early_stopping_patience is not None:
         raise TrainingError(
             "Early stopping has no value to go by.",
             expected=f"a validation metric called {name or 'loss'!r} after every epoch",
-            got=", ".join(sorted(metrics)) or ("no metric" if validated else "no validation"),
+            got="no validation" if metrics is None else ", ".join(metrics) or "no metric",
             where="train.early_stopping_patience",
             remedy="give fit a validation loader and return the metric from compute_metrics, "
             "or set train.early_stopping_patience=null",
         )
     return None if value is None else float(value)
+
+
+def judge(
+    config: StepConfig, progress: Progress, metrics: Mapping[str, float] | None
+) -> float | None:
+    """The monitored value of a finished epoch, after early stopping's counter has seen it."""
+    value = monitored_value(config, metrics)
+    progress.count_improvement(
+        value, higher=higher_is_better(config), min_delta=config.early_stopping_min_delta
+    )
+    return value
 
 
 def is_best(config: StepConfig, progress: Progress, metrics: Mapping[str, float]) -> bool:
@@ -62,15 +71,16 @@ def why_patience_is_over(config: StepConfig, progress: Progress) -> str | None:
 
 
 def epoch_row(
-    progress: Progress, metrics: Mapping[str, float], *, validated: bool, **others: Any
+    progress: Progress, metrics: Mapping[str, float] | None, **others: Any
 ) -> dict[str, Any]:
     """What metrics.jsonl says of an epoch; `others` come after the metrics."""
+    scores = dict(metrics or {})
     return {
         "epoch": progress.epoch,
         "step": progress.step,
-        "split": "val" if validated else None,
+        "split": None if metrics is None else "val",
         "train_loss": others.pop("train_loss", None),
-        "valid_loss": metrics.get("loss"),
-        **{name: value for name, value in metrics.items() if name != "loss"},
+        "valid_loss": scores.pop("loss", None),
+        **scores,
         **others,
     }

@@ -6,7 +6,9 @@ import signal
 
 import torch
 
+from sightline.errors import Interrupted
 from sightline.training.distributed import agree
+from sightline.training.progress import Progress
 from sightline.training.runtime import process
 from sightline.training.signals import SignalWatch
 
@@ -49,7 +51,12 @@ class Requests:
         """Whether a signal came and there is no other process to tell."""
         return self._alone and self.watch.received is not None
 
-    @property
-    def signal(self) -> signal.Signals:
-        """The signal that came, here or elsewhere."""
-        return self.watch.received or signal.SIGTERM
+    def interrupted(self, progress: Progress) -> Interrupted:
+        """The error that says which signal came, here or elsewhere, and where training stands."""
+        number = self.watch.received or signal.SIGTERM
+        return Interrupted(
+            f"Stopped by {number.name} in epoch {progress.epoch + 1} after step {progress.step}; "
+            "everything up to there is saved.",
+            exit_code=128 + number,
+            remedy="continue with --resume",
+        )

@@ -37,6 +37,7 @@ class SignalWatch:
             # None: a handler that was not made by Python; it cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
+        self.received = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is signal.SIGINT and number == signal.SIGINT:

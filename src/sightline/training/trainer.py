@@ -24,21 +24,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightline.errors import Interrupted
-from sightline.training import batches, state
+from sightline.training import batches, forms, monitoring, runtime, state
 from sightline.training.averaging import AveragedModel
 from sightline.training.callbacks import Callback, Observers
 from sightline.training.checkpoint import load_checkpoint_file, remove_partial_files
 from sightline.training.distributed import DataParallelStep, share
 from sightline.training.finite import non_finite_error
-from sightline.training.forms import (
-    checked_metrics,
-    empty_loader_error,
-    length_of,
-    loss_of,
-    mean_loss,
-    takes_two,
-)
 from sightline.training.hooks import (
     TRAINER_HOOKS,
     StepInfo,
@@ -48,26 +39,9 @@ from sightline.training.hooks import (
 )
 from sightline.training.loader_position import EpochPosition
 from sightline.training.modes import set_training_mode
-from sightline.training.monitoring import (
-    epoch_row,
-    higher_is_better,
-    is_best,
-    monitored_value,
-    why_patience_is_over,
-)
 from sightline.training.optimization import Optimization, optimizer_plans
 from sightline.training.progress import Progress
 from sightline.training.requests import Requests
-from sightline.training.runtime import (
-    gather_from_processes,
-    memory_mebibytes,
-    process,
-    random_state,
-    resolve_device,
-    resolve_precision,
-    restore_random_state,
-    sum_over_processes,
-)
 from sightline.training.settings import TrainerConfig
 
 Metrics = dict[str, float]
@@ -99,8 +73,10 @@ class BaseTrainer(TrainerHooks):
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.config = config or TrainerConfig()
-        self.device = resolve_device(str(device))
-        self.precision = resolve_precision(self.config.precision, self.device, amp=self.config.amp)
+        self.device = runtime.resolve_device(str(device))
+        self.precision = runtime.resolve_precision(
+            self.config.precision, self.device, amp=self.config.amp
+        )
         self.model = model.to(self.device)
         self.loss_fn = loss_fn.to(self.device) if isinstance(loss_fn, nn.Module) else loss_fn
         self.checkpoint_dir = Path(checkpoint_dir)
@@ -118,12 +94,13 @@ class BaseTrainer(TrainerHooks):
         self._autocast = self.precision.autocast(self.device)
         self._prepared = False
         self._is_last_epoch = False
-        self._here = process()
+        self._here = runtime.process()
         self._hooks = overridden_hooks(self)
         self._requests = Requests(self.device)
         self._observers = Observers(callbacks)
         self._takes_index = {
-            name: takes_two(getattr(self, name)) for name in ("training_step", "validation_step")
+            name: forms.takes_two(getattr(self, name))
+            for name in ("training_step", "validation_step")
         }
         self._modules = [one for one in (self.model, loss_fn) if isinstance(one, nn.Module)]
         self._parallel_step = DataParallelStep(self._training_step, self._modules)
@@ -148,7 +125,7 @@ class BaseTrainer(TrainerHooks):
 
         In validate_epoch every sample weighs the same in that mean, else every output.
         """
-        return mean_loss(outputs, self._validation_sizes)
+        return forms.mean_loss(outputs, self._validation_sizes)
 
     def finalize(self, loader: Iterable[Any]) -> None:
         """Fit what has a closed form (a memory bank, a projection), once, after the epochs."""
@@ -210,7 +187,7 @@ class BaseTrainer(TrainerHooks):
         for module in self._modules:
             module.eval()
         share([self.model], buffers_only=True)
-        before = random_state()
+        before = runtime.random_state()
         outputs, sizes = [], []
         counts = type(self).compute_metrics is BaseTrainer.compute_metrics
         weights = contextlib.nullcontext() if self.average is None else self.average.as_model()
@@ -226,14 +203,14 @@ class BaseTrainer(TrainerHooks):
                 sizes.append(self.count_samples(batch) if counts else 0)
                 if self._requests.may_leave_alone:
                     break
-        restore_random_state(before)
+        runtime.restore_random_state(before)
         self._leave_if_asked()
-        parts = gather_from_processes((outputs, sizes))
+        parts = runtime.gather_from_processes((outputs, sizes))
         outputs = [output for part, _ in parts for output in part]
         if not outputs:
-            raise empty_loader_error("validation")
+            raise forms.empty_loader_error("validation")
         self._validation_sizes = [size for _, part in parts for size in part if counts]
-        metrics = checked_metrics(self.compute_metrics(outputs))
+        metrics = forms.checked_metrics(self.compute_metrics(outputs))
         self._call("on_validation_epoch_end", epoch, metrics)
         return metrics
 
@@ -249,7 +226,7 @@ class BaseTrainer(TrainerHooks):
     def save_checkpoint(self, epoch: int, metrics: Metrics) -> None:
         """Write latest_model.pth, best_model.pth if `_is_better`, and epoch_NNN.pth when due."""
         self.prepare(optimizers=False)
-        self.metrics = checked_metrics(metrics)
+        self.metrics = forms.checked_metrics(metrics)
         best = self._is_better(self.metrics)
         if best:
             self.progress.best_value = self.metrics.get(self.config.monitor or "loss")
@@ -296,28 +273,14 @@ class BaseTrainer(TrainerHooks):
         if self.progress.batch == 0:
             return
         seconds, here = time.perf_counter() - started, self.progress.samples - samples_before
-        samples = sum_over_processes([here], self.device)[0]
-        metrics = {} if val_loader is None else self.validate_epoch(val_loader)
-        value = monitored_value(self.config, metrics, validated=val_loader is not None)
+        samples = runtime.sum_over_processes([here], self.device)[0]
+        metrics = None if val_loader is None else self.validate_epoch(val_loader)
         epoch = self.progress.finish_epoch()
-        self.progress.count_improvement(
-            value,
-            higher=higher_is_better(self.config),
-            min_delta=self.config.early_stopping_min_delta,
-        )
+        value = monitoring.judge(self.config, self.progress, metrics)
         self._stop_if_patience_is_over()
         self.optimization.after_epoch(value)
-        row = epoch_row(
-            self.progress,
-            metrics,
-            validated=val_loader is not None,
-            train_loss=loss,
-            lr=self.optimization.learning_rate,
-            time_s=time.perf_counter() - started,
-            images_per_s=samples / seconds,
-            **memory_mebibytes(self.device),
-        )
-        self._finish_epoch(metrics, row, last=epoch == num_epochs)
+        speed = {"train_loss": loss, "images_per_s": samples / seconds}
+        self._finish_epoch(metrics, started=started, last=epoch == num_epochs, **speed)
 
     def _train_batches(self, loader: Iterable[Any], epochs: int | None) -> float:
         """Use the rest of the epoch's batches; the mean loss over its samples.
@@ -329,7 +292,7 @@ class BaseTrainer(TrainerHooks):
         self._call("on_train_epoch_start", epoch)
         for module in self._modules:
             set_training_mode(module, freeze_norm_statistics=self.config.freeze_norm_statistics)
-        count = length_of(loader)
+        count = forms.length_of(loader)
         iterator = self.position.iterate(loader, epoch, progress.batch)
         save_every, observed = self.config.save_every_steps, self._observers.listens("on_step")
         while True:
@@ -350,9 +313,9 @@ class BaseTrainer(TrainerHooks):
                 self._save_latest()
         if progress.batch == 0:
             if self.stop_reason is None:
-                raise empty_loader_error("training")
+                raise forms.empty_loader_error("training")
             return math.nan
-        total, used = sum_over_processes([progress.loss_sum, progress.samples], self.device)
+        total, used = runtime.sum_over_processes([progress.loss_sum, progress.samples], self.device)
         self._call("on_train_epoch_end", epoch, total / used)
         return total / used
 
@@ -372,7 +335,7 @@ class BaseTrainer(TrainerHooks):
             self._call("on_train_batch_start", batch, index)
             with self._autocast:
                 outputs = self._parallel_step(batch, index, last=number == last)
-            loss = loss_of(outputs)
+            loss = forms.loss_of(outputs)
             weight = sizes[number] * self._here.count / samples
             optimization.backward(loss if weight == 1 else loss * weight)
             loss = loss.detach()
@@ -380,14 +343,14 @@ class BaseTrainer(TrainerHooks):
             if number < last:
                 self._call("on_train_batch_end", batch, index, outputs, loss)
 
-        mean_loss = loss_sum / sum(sizes)
+        step_loss = loss_sum / sum(sizes)
         optimization.unscale()
-        if not (optimization.clip(self.config.grad_clip_norm) and math.isfinite(mean_loss)):
-            raise non_finite_error(mean_loss, self._modules, group, progress)
+        if not (optimization.clip(self.config.grad_clip_norm) and math.isfinite(step_loss)):
+            raise non_finite_error(step_loss, self._modules, group, progress)
         self._call("on_before_optimizer_step", progress.step + 1)
         progress.skipped_steps = 0 if optimization.step() else progress.skipped_steps + 1
         if progress.skipped_steps >= MOST_SKIPPED_STEPS:
-            raise non_finite_error(mean_loss, self._modules, group, progress)
+            raise non_finite_error(step_loss, self._modules, group, progress)
         progress.step += 1
         progress.batch += len(group)
         progress.samples += sum(sizes)
@@ -396,7 +359,7 @@ class BaseTrainer(TrainerHooks):
             self.average.update(progress.step)
         optimization.after_step()
         self._call("on_train_batch_end", batch, index, outputs, loss)
-        return mean_loss
+        return step_loss
 
     def _run_finalize(self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None) -> None:
         """Fit the closed-form part, then judge and save the whole; it replaces an earlier best."""
@@ -406,34 +369,37 @@ class BaseTrainer(TrainerHooks):
         weights = contextlib.nullcontext() if self.average is None else self.average.as_model()
         with weights, torch.no_grad():
             self.finalize(train_loader)
-        metrics = {} if val_loader is None else self.validate_epoch(val_loader)
-        monitored_value(self.config, metrics, validated=val_loader is not None)
+        metrics = None if val_loader is None else self.validate_epoch(val_loader)
+        monitoring.monitored_value(self.config, metrics)
         self.progress.best_value = None
-        row = epoch_row(
+        self._finish_epoch(metrics, started=started, last=True)
+
+    def _finish_epoch(
+        self, metrics: Metrics | None, *, started: float, last: bool, **speed: float
+    ) -> None:
+        """Tell the observers what came of an epoch, then write the checkpoints."""
+        row = monitoring.epoch_row(
             self.progress,
             metrics,
-            validated=val_loader is not None,
+            lr=self.optimization.learning_rate,
             time_s=time.perf_counter() - started,
-            **memory_mebibytes(self.device),
+            **speed,
+            **runtime.memory_mebibytes(self.device),
         )
-        self._finish_epoch(metrics, row, last=True)
-
-    def _finish_epoch(self, metrics: Metrics, row: dict[str, Any], *, last: bool) -> None:
-        """Tell the observers, then write the checkpoints."""
         self.history.append(row)
         self._tell("on_epoch_end", MappingProxyType(row))
         self._requests.agree()
         self._is_last_epoch = last or self.stop_reason is not None
-        self.save_checkpoint(self.progress.epoch, metrics)
+        self.save_checkpoint(self.progress.epoch, metrics or {})
 
     # Small parts of the loop.
 
     def _is_better(self, metrics: Metrics) -> bool:
         """Whether these metrics beat the best so far; without any value, the last epoch is best."""
-        return is_best(self.config, self.progress, metrics)
+        return monitoring.is_best(self.config, self.progress, metrics)
 
     def _stop_if_patience_is_over(self) -> None:
-        reason = why_patience_is_over(self.config, self.progress)
+        reason = monitoring.why_patience_is_over(self.config, self.progress)
         if reason is not None:
             self.stop(reason)
 
@@ -453,13 +419,7 @@ class BaseTrainer(TrainerHooks):
     def _save_and_leave(self) -> None:
         """Write latest_model.pth where training stands and raise Interrupted."""
         self._save_latest()
-        number = self._requests.signal
-        raise Interrupted(
-            f"Stopped by {number.name} in epoch {self.progress.epoch + 1} "
-            f"after step {self.progress.step}; everything up to there is saved.",
-            exit_code=128 + number,
-            remedy="continue with --resume",
-        )
+        raise self._requests.interrupted(self.progress)
 
     def _save_after_late_request(self) -> None:
         """Save as the last an epoch that was saved before training was asked to stop, if any."""
