@@ -46,12 +46,13 @@ def evaluate_run(
             where=run.path / "splits.csv",
             remedy=f"train with data.{split}_fraction above 0, or name the split in the data",
         )
-    if split == "test":
-        run.record_test_read(checkpoint, command)
     (images,), _ = images_for(dataset, config, [split])
     loader = loader_for(images, config, device=trained.device, training=False)
+    outputs = trained.outputs(loader, progress)
+    if split == "test":
+        run.record_test_read(checkpoint, command)
     result = trained.task.evaluate(
-        trained.outputs(loader, progress),
+        outputs,
         ids=[str(one) for one in images.manifest.id],
         groups=_units(images.manifest, config),
         class_names=trained.class_names,

@@ -9,7 +9,6 @@ import torch
 
 from sightline.config import dump_config, plain_tree
 from sightline.data.dataset import Dataset, open_images, prepare_dataset, require_known_labels
-from sightline.data.fingerprints import digests
 from sightline.data.images import Images
 from sightline.data.loading import ImageLoader, Shard, default_workers
 from sightline.data.splits_file import read_splits, write_splits
@@ -62,7 +61,6 @@ def train(
         run = _shared_run(lambda: resume or _create_run(config, command))
         with contextlib.ExitStack() as stack:
             if here.is_first:
-                record_changes(run, config)
                 stack.enter_context(recorded(run, config))
             stack.enter_context(_memory_errors_explained(config))
             _train_in(Session(config, TASKS[config.task], dataset, run, device))
@@ -71,8 +69,8 @@ def train(
 
 def read_dataset(run: RunFolder, config: TaskConfig) -> Dataset:
     """The samples and splits of a run, as it saved them; changed files are a DataError."""
-    manifest = read_splits(run.path / SPLITS_FILE, verify=config.data.verify_files)
-    return Dataset(manifest, digests(manifest, config.data.workers))
+    file, data = run.path / SPLITS_FILE, config.data
+    return Dataset(read_splits(file, verify=data.verify_files, workers=data.workers))
 
 
 def images_for(
@@ -121,7 +119,7 @@ def _memory_errors_explained(config: TaskConfig) -> Iterator[None]:
             got=str(error).splitlines()[0],
             where=f"train.batch_size={config.train.batch_size} train.img_size="
             f"{config.train.img_size} model.name={config.model.name}",
-            remedy="halve train.batch_size and double train.accumulate_steps, which trains alike",
+            remedy="halve train.batch_size and double train.accumulate_steps",
         ) from error
 
 
@@ -163,7 +161,10 @@ def _train_in(session: Session) -> None:
     config, run, first = session.config, session.run, process().is_first
     for note in session.dataset.notes:
         first_says("DATA")(note)
-    (fit_images, val_images), left_out = images_for(session.dataset, config, ("fit", "val"))
+    # The test is decoded too, so that an unreadable file is known now and not after training.
+    (fit_images, val_images, _), left_out = images_for(
+        session.dataset, config, ("fit", "val", "test")
+    )
     dataset = session.dataset.without(left_out)
     if first and not (run.path / SPLITS_FILE).exists():
         write_splits(dataset.manifest, run.path / SPLITS_FILE, hashes=dataset.hashes)
@@ -179,6 +180,7 @@ def _train_in(session: Session) -> None:
         at = resume_training(trainer, latest, plain_tree(config.train))
         first_says("BOOT")(f"resumed after epoch {at['epoch']}, step {at['step']}")
     if first:
+        record_changes(run, config)
         history.truncate_after(trainer.progress.step, fold=fold_of(config))
     trainer.fit(fit_loader, val_loader if len(val_images) else None, config.train.epochs)
     if not config.train.epochs and not latest.exists():

@@ -40,6 +40,8 @@ def train_and_report(
     if say is None:
         return run
     splits = [name for name in ("val", "test") if run.info["data"][name]]
+    if test and "test" not in splits:
+        say("test: there is none; the data gives no test split and data.test_fraction made none")
     for split in splits if test else [name for name in splits if name == "val"]:
         result = evaluate_run(run, split, command=command, device=config.train.device)
         for line in result.summary():

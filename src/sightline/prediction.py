@@ -39,7 +39,7 @@ def predict_files(
     manifest = Manifest.build(Path(), id=ids, path=[str(file.absolute()) for file in files])
     images, _ = open_images(
         manifest,
-        trained.config.data.model_copy(update={"cache": "off"}),
+        trained.config.data.model_copy(update={"cache": "off", "on_bad_image": "error"}),
         size=trained.config.train.img_size,
         cache_dir=cache_folder(),
         say=say,
@@ -112,8 +112,16 @@ def _files(path: Path) -> list[Path]:
 
 
 def _listed_in(table: Path) -> list[Path]:
-    with table.open(newline="", encoding="utf-8-sig") as handle:
-        names = [row[0] for row in csv.reader(handle) if row][1:]
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as handle:
+            names = [row[0] for row in csv.reader(handle) if row][1:]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "The table is not UTF-8 text.",
+            got=f"byte {error.object[error.start]:#04x} at position {error.start}",
+            where=table.absolute(),
+            remedy="save it as CSV UTF-8",
+        ) from error
     files = [table.parent / name for name in names]
     missing = [file for file in files if not file.is_file()]
     if missing or not files:

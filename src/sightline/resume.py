@@ -14,8 +14,13 @@ from sightline.runs import RunFolder, displayed_status, find_run, list_runs, pro
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
 
-UNCHANGEABLE = ("task", "train.optimizer", "train.scheduler")
-"""Settings whose state in a checkpoint would be misread under another value."""
+UNCHANGEABLE = ("task", "project", "data", "model", "train.optimizer", "train.scheduler")
+"""Settings and sections that a run is made of: its splits, its weights, its optimizer's state."""
+CHANGEABLE = (
+    *("data.augment", "data.workers", "data.cache", "data.cache_dir", "data.verify_files"),
+    *("model.drop_rate", "model.drop_path_rate"),
+)
+"""What may change all the same inside those sections."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,10 @@ def resumed_config(
         if not any(_covers(name, key) for name in anyway)
     ]
     for key, old, new in differences:
-        if key in UNCHANGEABLE:
+        fixed = any(_covers(name, key) for name in UNCHANGEABLE)
+        if fixed and not any(_covers(name, key) for name in CHANGEABLE):
             raise RunError(
-                f"{key} cannot change in a run that goes on: the saved state belongs to the old.",
+                f"{key} cannot change in a run that goes on: its state belongs to the old value.",
                 expected=repr(old),
                 got=repr(new),
                 where=run.config_file,

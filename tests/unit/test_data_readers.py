@@ -59,10 +59,7 @@ def test_a_section_without_a_source_is_allowed_until_data_is_read() -> None:
     [
         ({"root": "a", "train_csv": "b"}, "name one source of samples, not 2: root, train_csv"),
         ({"root": "a", "id_col": "name"}, "id_col is not read with data.root, only with train_csv"),
-        (
-            {"train_csv": "a", "verify_files": False},
-            "verify_files is not read with data.train_csv, only with manifest",
-        ),
+        ({"train_csv": "a", "fold_col": "f"}, "fold_col is used only with folds"),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "0.5 \\+ 0.5 must be below 1"),
         ({"folds": 1}, "at least 2, got 1"),
         ({"folds": 5, "valid_fold": 5}, "valid_fold must be below folds: 5 with 5 folds"),
@@ -287,6 +284,7 @@ def test_all_columns_of_a_table(tmp_path: Path) -> None:
             group_col="g",
             split_col="s",
             fold_col="f",
+            folds=2,
             camera_col="c",
             mask_col="m",
         )
@@ -355,7 +353,7 @@ def test_blocks_join_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ),
         (
             "ID,target,f\n1,a,0\n2,b,one\n",
-            {"fold_col": "f"},
+            {"fold_col": "f", "folds": 2},
             r"1 rows have a fold that is no whole number from 0[\s\S]*line 3: 'one'",
         ),
         (
@@ -430,3 +428,12 @@ def test_digits_that_cannot_be_written_say_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         write_digits(tmp_path / "file" / "digits")
+
+
+def test_a_train_folder_beside_flat_pictures_is_no_class(tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "train/b/2.png", "test/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    manifest = read_manifest(config(root=tmp_path))
+    assert [str(name) for name in manifest.label.names] == ["a", "b"]
+    assert [str(one) for one in manifest.id] == ["train/a/1.png", "train/b/2.png"]

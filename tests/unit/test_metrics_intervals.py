@@ -179,3 +179,11 @@ def test_a_bootstrap_that_cannot_be_drawn_is_an_error(wrong: dict[str, float]) -
 def test_groups_must_belong_to_the_rows() -> None:
     with pytest.raises(DataError, match="2, 2 and 1 rows"):
         group_confusions([0, 1], [0, 1], groups=["a"], classes=2)
+
+
+def test_the_interval_holds_its_value_when_classes_are_rare() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.repeat(np.arange(200), 3)
+    guess = np.where(generator.random(600) < 0.75, truth, generator.integers(200, size=600))
+    estimate = bootstrap_confusion(confusion_matrix(truth, guess, 200), macro_f1)
+    assert estimate.low < estimate.value <= estimate.high

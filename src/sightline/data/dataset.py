@@ -38,10 +38,10 @@ MARGIN = 8 / 7
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples with their splits, the hashes of their files, and what was worth a remark."""
+    """Samples with their splits, the hashes of their files if known, and remarks on them."""
 
     manifest: Manifest
-    hashes: Digests
+    hashes: Digests | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -58,7 +58,8 @@ class Dataset:
         if not ids:
             return self
         kept = np.array([str(one) not in ids for one in self.manifest.id], bool)
-        return replace(self, manifest=self.manifest.select(kept), hashes=self.hashes[kept])
+        hashes = None if self.hashes is None else self.hashes[kept]
+        return replace(self, manifest=self.manifest.select(kept), hashes=hashes)
 
 
 def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:

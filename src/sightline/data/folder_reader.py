@@ -113,10 +113,14 @@ def _split_folders(root: Path) -> dict[str, str]:
     splits = {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
     # A class may be called "test"; a folder per split needs `train`, another split, folders in
     # both.
-    if "train" not in splits.values() or len(splits) < 2:
+    train = [name for name, split in splits.items() if split == "train"]
+    if not train or not any(child_folders(root / name) for name in train):
         return {}
-    if not all(child_folders(root / name) for name in splits):
-        return {}
+    # A folder `train` that holds class folders is no class; what lies flat beside it has no labels.
+    flat = [name for name in splits if not child_folders(root / name)]
+    if flat:
+        _log.warning("left out, because it holds no class folders: %s", ", ".join(flat))
+    splits = {name: split for name, split in splits.items() if name not in flat}
     twice = sorted(name for name in splits if list(splits.values()).count(splits[name]) > 1)
     if twice:
         raise DataError(

@@ -132,7 +132,9 @@ class ImageLoader:
         """Where batches begin and end; a tail too small for batch statistics joins the last one."""
         cuts = [*range(0, self._rows, self._batch_size), self._rows]
         tail = cuts[-1] - cuts[-2] if len(cuts) > 1 else 0
-        if len(cuts) > 2 and self._shuffle and tail < 2 * self._shard.count:
+        # In training two samples for each process: BatchNorm needs a variance.
+        least = (2 if self._shuffle else 1) * self._shard.count
+        if len(cuts) > 2 and tail < least:
             del cuts[-2]
         return cuts
 

@@ -33,7 +33,6 @@ _READ_BY: dict[str, tuple[Source, ...]] = {
     "mask_col": _CSV,
     "class_names": ("folder", "csv", "digits"),
     "group_pattern": ("folder", "csv", "digits"),
-    "verify_files": ("manifest",),
 }
 
 
@@ -114,7 +113,7 @@ class DataConfig(Section):
     folds: Annotated[int, Field(ge=0)] = 0
     """Number of cross-validation folds over everything but the test; 0 for one validation split."""
     valid_fold: Annotated[int, Field(ge=0)] | Literal["all"] = 0
-    """The fold to validate on, counted from 0, or all of them one after the other."""
+    """The fold to validate on, counted from 0; `all` in turn is not there yet."""
     stratify: bool = True
     """Keep the share of every class alike in all splits and folds."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -162,6 +161,8 @@ class DataConfig(Section):
                 "val_fraction and test_fraction leave nothing to train on: "
                 f"{self.val_fraction} + {self.test_fraction} must be below 1"
             )
+        if self.fold_col is not None and not self.folds:
+            raise ValueError("fold_col is used only with folds; say how many it has, as folds=5")
         if self.folds == 1:
             raise ValueError("folds must be 0 (one validation split) or at least 2, got 1")
         if not self.folds and self.valid_fold != 0:

@@ -93,7 +93,7 @@ def _compare(manifest: Manifest, expected: Strings, *, file: Path, workers: int 
         raise DataError(
             f"{len(changed)} of {len(manifest)} files are not those the splits were made for.",
             expected="the content that the column sha records",
-            got=shortened([manifest.path[row] for row in changed]),
+            got=shortened([manifest.id[row] for row in changed]),
             where=file,
             remedy="restore the files, make the splits again with `sightline split`, or set "
             "data.verify_files=false if the change is meant",

@@ -93,8 +93,9 @@ def bootstrap_interval(
     generator = np.random.default_rng(seed)
     draws = (generator.integers(len(rows), size=len(rows)) for _ in range(resamples))
     replicates = np.array([statistic(rows[draw]) for draw in draws], dtype=np.float64)
-    low, high = _percentiles(replicates, confidence)
-    return Estimate(float(statistic(rows)), low, high, len(rows), unit, confidence)
+    value = float(statistic(rows))
+    low, high = _percentiles(replicates, confidence, value=value)
+    return Estimate(value, low, high, len(rows), unit, confidence)
 
 
 def bootstrap_confusion(
@@ -138,8 +139,9 @@ def bootstrap_confusion(
         else:
             drawn[:, cells] = generator.multinomial(n, filled[0] / n, size=size)
         replicates.append(statistic(drawn.reshape(size, *total.shape)))
-    low, high = _percentiles(np.concatenate(replicates), confidence)
-    return Estimate(float(statistic(total[None])[0]), low, high, n, unit, confidence)
+    value = float(statistic(total[None])[0])
+    low, high = _percentiles(np.concatenate(replicates), confidence, value=value)
+    return Estimate(value, low, high, n, unit, confidence)
 
 
 def group_confusions(
@@ -167,10 +169,15 @@ def group_confusions(
     return counts.reshape(len(names), classes, classes).astype(np.int64, copy=False)
 
 
-def _percentiles(replicates: Floats, confidence: float) -> tuple[float, float]:
+def _percentiles(replicates: Floats, confidence: float, *, value: float) -> tuple[float, float]:
+    """The percentiles, widened to hold the value itself.
+
+    Resamples lose rare classes, so with a few images a class a mean over classes is biased down,
+    and its percentiles may all lie below the value.
+    """
     tail = (1 - confidence) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
-    return float(low), float(high)
+    return min(float(low), value), max(float(high), value)
 
 
 def _slices(resamples: int, cells: int) -> list[int]:

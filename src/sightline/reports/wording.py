@@ -85,6 +85,8 @@ def choice_sentence(record: RunRecord) -> str:
         return "No epoch has been marked as the best one, so no checkpoint was chosen by a metric."
     train = record.config.get("train")
     mode = train.get("mode") if isinstance(train, Mapping) else None
+    if str(best["metric"]).rpartition("/")[2] in ("loss", "valid_loss"):
+        mode = "min"
     extreme = {"max": "highest", "min": "lowest"}.get(str(mode), "best")
     # A metric is named alone, or with its split in front: "val/macro_f1".
     split, _, metric = str(best["metric"]).rpartition("/")

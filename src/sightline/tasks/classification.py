@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sightline.losses.smoothed_cross_entropy import SmoothedCrossEntropy, class_weights
 from sightline.metrics.classification import (
@@ -44,6 +44,12 @@ class ClassifyTrainConfig(TrainConfig):
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weigh classes by the inverse of their size, its square root, or not."""
 
+    @model_validator(mode="after")
+    def _scores_are_better_when_higher(self) -> ClassifyTrainConfig:
+        if self.monitor is not None and self.mode == "min":
+            raise ValueError(f"mode min would keep the epoch with the worst {self.monitor}")
+        return self
+
 
 class ClassifyConfig(TaskConfig):
     """A classification run from data to evaluation."""
@@ -51,6 +57,16 @@ class ClassifyConfig(TaskConfig):
     task: Literal["classify"] = "classify"
     """Image classification."""
     train: ClassifyTrainConfig = ClassifyTrainConfig()
+
+    @model_validator(mode="after")
+    def _frozen_statistics_exist(self) -> ClassifyConfig:
+        untrained = not self.model.pretrained and self.model.weights is None
+        if untrained and self.train.freeze_norm_statistics:
+            raise ValueError(
+                "train.freeze_norm_statistics keeps the statistics of loaded weights, and "
+                "model.pretrained=false loads none"
+            )
+        return self
 
 
 class ClassificationTrainer(BaseTrainer):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +209,13 @@ def require_same_on_all(value: Any, what: str) -> None:
 
 def cache_folder() -> Path:
     """The user's folder for things that can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sightline"
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named) / "sightline"
+    try:
+        return Path.home() / ".cache" / "sightline"
+    except RuntimeError:  # a user without a home, as in many containers
+        return Path(tempfile.gettempdir()) / f"sightline-cache-{os.getuid()}"
 
 
 def keep_freed_memory(device: torch.device) -> bool:
