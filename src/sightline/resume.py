@@ -80,9 +80,8 @@ def resumed_config(
         for key, old, new in differences
         if not any(_covers(name, key) for name in anyway)
     ]
-    for key, old, new in differences:
-        fixed = any(_covers(name, key) for name in UNCHANGEABLE)
-        if fixed and not any(_covers(name, key) for name in CHANGEABLE):
+    for key, old, new in () if refused else differences:
+        if _is_fixed(key):
             raise RunError(
                 f"{key} cannot change in a run that goes on: its state belongs to the old value.",
                 expected=repr(old),
@@ -92,13 +91,14 @@ def resumed_config(
             )
     if refused:
         listed = "\n            ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in refused)
-        keys = " ".join(f"--resume-anyway {key}" for key, *_ in refused)
+        keys = " ".join(f"--resume-anyway {key}" for key, *_ in refused if not _is_fixed(key))
         raise RunError(
             "The run was started with another configuration, so resuming would mix two.",
             expected="the configuration saved in config.yaml",
             got=listed,
             where=run.config_file,
-            remedy=f"leave the changes out, start a new run, or mean them: {keys}",
+            remedy="leave the changes out, or start a new run"
+            + (f", or mean them: {keys}" if keys else ""),
         )
     finished = run.info["status"] == "finished"
     if finished and given.train.epochs <= saved.train.epochs:
@@ -123,6 +123,12 @@ def _require_settings(names: Sequence[str], config: TaskConfig) -> None:
                 expected="a dotted name such as train.epochs, without a value",
                 remedy=f"did you mean {near[0]}?" if near else None,
             )
+
+
+def _is_fixed(key: str) -> bool:
+    """Whether a setting is one that a run is made of."""
+    fixed = any(_covers(name, key) for name in UNCHANGEABLE)
+    return fixed and not any(_covers(name, key) for name in CHANGEABLE)
 
 
 def _covers(name: str, key: str) -> bool:
