@@ -20,6 +20,7 @@ from sightline.data.readers import read_manifest
 from sightline.data.settings import DataConfig
 from sightline.data.views import augmentation
 from sightline.models.normalize import Normalize
+from sightline.training.runtime import keep_freed_memory
 
 BATCH_SIZE = 32
 SIDE = 224
@@ -46,6 +47,7 @@ def training_loader(folder: Path, cache: Path) -> ImageLoader:
 def main(folder: str, which: str, kind: str) -> None:
     """Read three epochs with a fresh cache; report the first, or the best of the later ones."""
     torch.set_num_threads(1)
+    keep_freed_memory(torch.device("cpu"))  # as the commands do
     normalize = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     speeds = []
     with tempfile.TemporaryDirectory(dir=Path(folder).parent) as cache:
