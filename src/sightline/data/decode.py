@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,26 +12,13 @@ import numpy.typing as npt
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from sightline.data.broken_files import BROKEN
+
 Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, 0..255."""
 
 VERSION = 1
 """Changes whenever the same bytes would give other pixels; a store has it in its name."""
-
-# What Pillow's readers raise for damaged files, apart from errors of their own.
-_BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,7 +52,7 @@ def decode(data: bytes, shorter_side: int | None = None) -> Pixels:
                 pixels = np.asarray(_rgb(image))
     except UnidentifiedImageError as error:
         raise ValueError("not an image") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ValueError(str(error) or type(error).__name__) from error
     if shorter_side is None or min(pixels.shape[:2]) <= shorter_side:
         return np.ascontiguousarray(pixels)

@@ -8,12 +8,12 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from hashlib import blake2b
-from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sightline.data.broken_files import BROKEN
 from sightline.data.file_chunks import over_files
 from sightline.data.manifest import Manifest, shortened
 from sightline.errors import DataError
@@ -29,17 +29,6 @@ THUMBNAIL = (18, 16)
 """Width and height: means of 2x2 pixels give the 9x8 picture of a difference hash."""
 
 _ALPHA = 1
-# What Pillow's readers raise for a broken file; an UnidentifiedImageError is an OSError.
-_BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    StructError,
-)
 _RECORD = np.dtype(
     [
         ("digest", np.uint64, 2),
@@ -161,7 +150,7 @@ def _look(root: str, name: str, record: np.void, thumbnail: npt.NDArray[np.uint8
             thumbnail[:] = _thumbnail(image, int(record["orientation"]))
     except UnidentifiedImageError:
         return "not a picture in a known format"
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
