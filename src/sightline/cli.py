@@ -42,6 +42,19 @@ def main() -> None:
         if known is None:
             raise
         code = _show(known)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """End the process; one of several that torchrun started ends at once.
+
+    Threads that torch keeps for a process group now and then abort the interpreter's usual way
+    out, and torchrun would take that for a failure of a run that is finished.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

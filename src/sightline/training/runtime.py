@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import sys
@@ -156,6 +157,9 @@ def process_group(device: torch.device) -> Iterator[Process]:
         # Whoever leaves while another still waits for an answer makes that one fail.
         dist.barrier()
     finally:
+        # What wraps a model for the group goes before the group: a trainer refers to itself, so it
+        # would otherwise live until the interpreter ends.
+        gc.collect()
         dist.destroy_process_group()
 
 
