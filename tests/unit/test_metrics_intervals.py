@@ -183,7 +183,11 @@ def test_groups_must_belong_to_the_rows() -> None:
 
 def test_the_interval_holds_its_value_when_classes_are_rare() -> None:
     generator = np.random.default_rng(0)
-    truth = np.repeat(np.arange(200), 3)
-    guess = np.where(generator.random(600) < 0.75, truth, generator.integers(200, size=600))
-    estimate = bootstrap_confusion(confusion_matrix(truth, guess, 200), macro_f1)
-    assert estimate.low < estimate.value <= estimate.high
+    truth = np.repeat(np.arange(600), 3)
+    guess = np.where(generator.random(1800) < 0.7, truth, generator.integers(600, size=1800))
+    matrix = confusion_matrix(truth, guess, 600)
+    draws = np.random.default_rng(1).multinomial(1800, matrix.ravel() / 1800, size=40)
+    # The case is one in which the plain percentiles miss the value.
+    assert macro_f1(draws.reshape(40, 600, 600)).max() < macro_f1(matrix)
+    estimate = bootstrap_confusion(matrix, macro_f1, resamples=100)
+    assert estimate.low < estimate.value == estimate.high
