@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,43 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """The address of a PostgreSQL server of our own on loopback."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
+    if not places:
+        pytest.skip("needs PostgreSQL (Debian: apt-get install postgresql)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    as_user: list[str] = []
+    folder = Path(tempfile.mkdtemp(prefix="sightline-pg"))
+    if os.geteuid() == 0:  # the server refuses to run as root
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        shutil.chown(folder, "postgres", "postgres")
+    data = folder / "data"
+    password = folder / "password"
+    password.write_text("secret\n")
+    password.chmod(0o644)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+
+    def call(program: str, *arguments: object) -> None:
+        command = [*as_user, str(places[-1] / program), *map(str, arguments)]
+        # Not captured: the server would inherit the pipes and hold them open.
+        with (tmp_path / "postgres.log").open("ab") as log:
+            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log,
+                                  stderr=log, check=False)  # fmt: skip
+        assert done.returncode == 0, (tmp_path / "postgres.log").read_text()
+
+    call("initdb", "-D", data, "-U", "someone", "-A", "scram-sha-256", "--pwfile", password, "-N")
+    call("pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start")
+    try:
+        yield f"postgresql://someone:secret@127.0.0.1:{port}/postgres"
+    finally:
+        call("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

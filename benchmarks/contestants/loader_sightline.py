@@ -16,9 +16,9 @@ import torch
 
 from sightline.data.dataset import open_images
 from sightline.data.loading import ImageLoader, default_workers
+from sightline.data.presets import augmentation
 from sightline.data.readers import read_manifest
 from sightline.data.settings import DataConfig
-from sightline.data.views import augmentation
 from sightline.models.normalize import Normalize
 from sightline.training.runtime import keep_freed_memory
 

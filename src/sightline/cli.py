@@ -7,7 +7,16 @@ import sys
 
 import click
 
-from sightline.commands import applying, data, looking, settings, training
+from sightline.commands import (
+    applying,
+    calibrate,
+    combining,
+    data,
+    looking,
+    settings,
+    training,
+    tune,
+)
 from sightline.commands.options import is_first_process
 from sightline.console import error_of_system, show_error
 from sightline.errors import SightlineError
@@ -74,8 +83,13 @@ def cli() -> None:
 for command in (
     training.demo,
     training.train,
+    tune.tune,
     applying.evaluate,
     applying.predict,
+    applying.infer_config,
+    calibrate.calibrate,
+    combining.ensemble,
+    combining.soup,
     data.check,
     data.split,
     looking.list_command,

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +15,59 @@ import numpy.typing as npt
 
 from sightline.data.manifest import Manifest
 from sightline.errors import DataError
-from sightline.experiment import images_for, loader_for, read_dataset
-from sightline.recording import fold_of
+from sightline.experiment import images_of, read_dataset
+from sightline.out_of_fold import write_array, write_out_of_fold
+from sightline.predictor import Predictor, create_predictor
 from sightline.runs import History, RunFolder, write_atomically
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Result
-from sightline.trained import TrainedModel, load_trained
 
 
-def evaluate_run(
+def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
     run: RunFolder,
     split: str,
     *,
     command: Sequence[str],
-    checkpoint: str = "best_model.pth",
+    checkpoint: str | None = None,
+    tta: str | None = None,
+    use_calibration: bool | None = None,
     device: str = "auto",
-    progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Evaluate a split (val or test) and write predictions/SPLIT.csv and SPLIT.metrics.json.
 
+    A run of all folds judges val out of fold: each sample by the model that did not learn from it.
     Every reading of the test split is recorded in run.json. Raises DataError for an empty split.
     """
-    trained = load_trained(run, checkpoint=checkpoint, device=device)
-    config = trained.config
+    predictor = create_predictor(
+        run, checkpoint=checkpoint, tta=tta, use_calibration=use_calibration, device=device
+    )
+    config = predictor.config
     dataset = read_dataset(run, config)
-    if not len(dataset.part(split)):
+    out_of_fold = split == "val" and config.data.valid_fold == "all"
+    samples = dataset.part("fit" if out_of_fold else split)
+    if not len(samples):
         raise DataError(
             f"The run has no {split} samples.",
             expected="a split that has some",
             where=run.path / "splits.csv",
             remedy=f"train with data.{split}_fraction above 0, or name the split in the data",
         )
-    (images,), _ = images_for(dataset, config, [split])
-    loader = loader_for(images, config, device=trained.device, training=False)
-    outputs = trained.outputs(loader, progress)
+    used, raw = predictor.answer(
+        samples, lambda rows, member: images_of(rows, member)[0], held_out=split == "val"
+    )
     if split == "test":
-        run.record_test_read(checkpoint, command)
-    result = trained.task.evaluate(
-        outputs,
-        ids=[str(one) for one in images.manifest.id],
-        groups=_units(images.manifest, config),
-        class_names=trained.class_names,
+        run.record_test_read(predictor.describe()["checkpoint"], command)
+    result = predictor.task.evaluate(
+        [used],
+        ids=used["ids"],
+        groups=_units(samples, config),
+        class_names=dataset.class_names,
         config=config,
     )
-    _write(run, split, result, trained, paths=_paths(images.manifest, run))
+    _write(run, split, result, predictor, paths=_paths(samples, run))
+    write_array(run.predictions / f"{split}.logits.npy", raw["logits"])
+    if out_of_fold and not predictor.is_ensemble:
+        write_out_of_fold(run, samples, raw, result.as_dict()["headline"])
     return result
 
 
@@ -87,27 +96,25 @@ def _units(manifest: Manifest, config: TaskConfig) -> npt.NDArray[np.int64] | No
 
 
 def _write(
-    run: RunFolder, split: str, result: Result, trained: TrainedModel, *, paths: dict[str, str]
+    run: RunFolder, split: str, result: Result, predictor: Predictor, *, paths: dict[str, str]
 ) -> None:
     columns, rows = result.rows()
     with_paths = [[row[0], paths[str(row[0])], *row[1:]] for row in rows]
     table = [[columns[0], "path", *columns[1:]], *with_paths]
     write_atomically(run.predictions / f"{split}.csv", as_csv(table))
-    scores = {
-        "split": split,
-        "epoch": trained.epoch,
-        "checkpoint": trained.checkpoint,
-        **result.as_dict(),
-    }
+    about = predictor.describe()
+    epoch = (run.info["best"] or {}).get("epoch")
+    scores = {"split": split, "epoch": epoch, **about, **result.as_dict()}
     write_atomically(run.predictions / f"{split}.metrics.json", json.dumps(scores, indent=1) + "\n")
     headline = {name: one["value"] for name, one in scores["headline"].items()}
     History(run.metrics_file).append(
         {
             "event": "evaluate",
-            "fold": fold_of(trained.config),
-            "epoch": trained.epoch,
+            "fold": predictor.config.data.valid_fold if predictor.config.data.folds else None,
             "split": split,
+            "epoch": epoch,
             "n": scores["n"],
+            **about,
             **headline,
         }
     )

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
+from sightline.batch_fitting import memory_errors_explained, settle_batch_size
 from sightline.config import dump_config, plain_tree
-from sightline.data.dataset import Dataset, open_images, prepare_dataset, require_known_labels
+from sightline.data.dataset import (
+    Dataset,
+    open_images,
+    prepare_dataset,
+    require_known_labels,
+    require_validated_classes,
+    unvalidated_classes,
+)
+from sightline.data.folds import use_fold
 from sightline.data.images import Images
 from sightline.data.loading import ImageLoader, Shard, default_workers
+from sightline.data.manifest import Manifest
+from sightline.data.presets import augmentation
 from sightline.data.splits_file import read_splits, write_splits
-from sightline.data.views import augmentation
-from sightline.errors import ConfigError, TrainingError
-from sightline.recording import (
-    Session,
-    announce,
-    class_counts,
-    conclude,
-    first_says,
-    fold_of,
-    observers,
-    record_changes,
-    recorded,
-    versions,
-)
+from sightline.data.tta import TestView
+from sightline.milestones import announce, announce_part, conclude, conclude_part, is_trained
+from sightline.recording import first_says, observers, record_changes, recorded, versions
 from sightline.resumption import resume_training
 from sightline.runs import History, RunFolder
+from sightline.session import Session, class_counts
+from sightline.stages import Stages, ask_for
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.training.runtime import (
@@ -45,26 +49,40 @@ SPLITS_FILE = "splits.csv"
 
 
 def train(
-    config: TaskConfig, *, command: Sequence[str], resume: RunFolder | None = None
+    config: TaskConfig,
+    *,
+    command: Sequence[str],
+    stages: Stages | None = None,
+    resume: RunFolder | None = None,
+    then: Callable[[RunFolder], None] | None = None,
 ) -> RunFolder:
     """Train as configured in a new run folder, or go on in an old one, and return it.
 
     The run ends as finished, stopped (a signal; Interrupted is raised) or failed (the error is
-    raised); run.json, the log and metrics.jsonl say which.
+    raised); run.json, the log and metrics.jsonl say which. `stages` are recorded as what is to
+    follow; `then` is called with the trained run in the first process, its log still open.
     """
-    _require_one_fold(config)
     device = resolve_device(config.train.device)
     keep_freed_memory(device)
-    with process_group(device) as here:
-        dataset = _dataset_of(config, resume)
-        require_known_labels(dataset)
-        run = _shared_run(lambda: resume or _create_run(config, command))
-        with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as record:
+        with process_group(device) as here:
+            dataset = _dataset_of(config, resume)
+            require_known_labels(dataset)
+            require_validated_classes(dataset, config.data)
+            config, measured = settle_batch_size(config, dataset, device)
+            run = _shared_run(lambda: resume or _create_run(config, command))
             if here.is_first:
-                stack.enter_context(recorded(run, config))
-            stack.enter_context(_memory_errors_explained(config))
-            _train_in(Session(config, TASKS[config.task], dataset, run, device))
-        return RunFolder.open(run.path)
+                record.enter_context(recorded(run, config))
+                if stages is not None:
+                    ask_for(run, stages)
+            for line in measured:
+                first_says("BOOT")(line)
+            with memory_errors_explained(config):
+                _train_in(Session(config, TASKS[config.task], dataset, run, device))
+        run = RunFolder.open(run.path)
+        if here.is_first and then is not None:
+            then(run)
+    return RunFolder.open(run.path)
 
 
 def read_dataset(run: RunFolder, config: TaskConfig) -> Dataset:
@@ -73,63 +91,44 @@ def read_dataset(run: RunFolder, config: TaskConfig) -> Dataset:
     return Dataset(read_splits(file, verify=data.verify_files, workers=data.workers))
 
 
-def images_for(
-    dataset: Dataset, config: TaskConfig, splits: Sequence[str]
-) -> tuple[list[Images], set[str]]:
-    """The images of each split, decoded, and the ids left out as unreadable."""
-    # All at once, so that an error about unreadable files names those of every split.
-    images, left_out = open_images(
-        dataset.part(*splits),
+def images_of(manifest: Manifest, config: TaskConfig) -> tuple[Images, set[str]]:
+    """The images of some samples, decoded, and the ids left out as unreadable."""
+    return open_images(
+        manifest,
         config.data,
         size=config.train.img_size,
         cache_dir=config.data.cache_dir or cache_folder(),
         say=first_says("DATA"),
     )
-    return [images.select(images.manifest.rows(split)) for split in splits], left_out
 
 
 def loader_for(
-    images: Images, config: TaskConfig, *, device: torch.device, training: bool
+    images: Images,
+    config: TaskConfig,
+    *,
+    device: torch.device,
+    training: bool,
+    view: TestView | None = None,
 ) -> ImageLoader:
-    """Batches for fitting (augmented, shuffled) or for evaluation (plain, in order)."""
+    """Batches for fitting (augmented, shuffled) or for evaluation (plain or a test view of it)."""
     here, data, on_gpu = process(), config.data, device.type == "cuda"
     workers = data.workers
     if workers is None:
         workers = default_workers(cached=images.store is not None, on_gpu=on_gpu)
-    batch_size = config.train.batch_size
+    batch_size = config.train.images_per_batch
     return ImageLoader(
         images,
         size=config.train.img_size,
         batch_size=batch_size if training else config.eval.batch_size or batch_size,
+        fit=data.fit,
         augment=augmentation(data.augment) if training else None,
+        epochs=config.train.epochs,
+        view=view,
         seed=config.project.seed,
         workers=workers,
         shard=Shard(here.rank, here.count),
         pin_memory=on_gpu,
     )
-
-
-@contextlib.contextmanager
-def _memory_errors_explained(config: TaskConfig) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "The accelerator has not enough memory for this step.",
-            got=str(error).splitlines()[0],
-            where=f"train.batch_size={config.train.batch_size} train.img_size="
-            f"{config.train.img_size} model.name={config.model.name}",
-            remedy="halve train.batch_size and double train.accumulate_steps",
-        ) from error
-
-
-def _require_one_fold(config: TaskConfig) -> None:
-    if config.data.valid_fold == "all":
-        raise ConfigError(
-            "data.valid_fold=all, every fold in turn, is not there yet.",
-            expected=f"one fold, 0 to {max(config.data.folds, 1) - 1}",
-            remedy="train each fold as a run of its own: data.valid_fold=0, then 1 ...",
-        )
 
 
 def _dataset_of(config: TaskConfig, resume: RunFolder | None) -> Dataset:
@@ -158,61 +157,84 @@ def _create_run(config: TaskConfig, command: Sequence[str]) -> RunFolder:
 
 
 def _train_in(session: Session) -> None:
-    config, run, first = session.config, session.run, process().is_first
+    """Train the one part that is configured, or every fold that is not finished yet."""
+    config, run = session.config, session.run
     for note in session.dataset.notes:
         first_says("DATA")(note)
+    if unvalidated := unvalidated_classes(session.dataset):
+        first_says("DATA")(f"validation has no sample of: {', '.join(unvalidated)}")
     # The test is decoded too, so that an unreadable file is known now and not after training.
-    (fit_images, val_images, _), left_out = images_for(
-        session.dataset, config, ("fit", "val", "test")
-    )
+    images, left_out = images_of(session.dataset.part("fit", "val", "test"), config)
     dataset = session.dataset.without(left_out)
+    session = replace(session, dataset=dataset)
+    first = process().is_first
     if first and not (run.path / SPLITS_FILE).exists():
         write_splits(dataset.manifest, run.path / SPLITS_FILE, hashes=dataset.hashes)
+    if first:
+        record_changes(run, config)
+        announce(session)
+    for part in session.parts():
+        if is_trained(part):
+            first_says("FOLD")(f"fold {part.fold} was finished before")
+        else:
+            _train_part(part, images)
+    if first:
+        conclude(session)
+
+
+def _train_part(session: Session, images: Images) -> None:
+    """Train on the fit split and choose by the val split of one session."""
+    config, run, first = session.config, session.run, process().is_first
+    manifest = images.manifest
+    if config.data.valid_fold == "all" and session.fold is not None:
+        manifest = use_fold(manifest, session.fold)
+    fit_images, val_images = (images.select(manifest.rows(split)) for split in ("fit", "val"))
     fit_loader = loader_for(fit_images, config, device=session.device, training=True)
     val_loader = loader_for(val_images, config, device=session.device, training=False)
 
-    latest = run.ckpt / "latest_model.pth"
     history = History(run.metrics_file)
-    trainer = _create_trainer(session, dataset, history, steps=len(fit_loader))
+    latest = session.checkpoints / "latest_model.pth"
+    trainer = _create_trainer(session, history, steps=len(fit_loader))
     if first:
-        announce(session, trainer, dataset)
+        announce_part(session, trainer)
     if latest.exists():
         at = resume_training(trainer, latest, plain_tree(config.train))
         first_says("BOOT")(f"resumed after epoch {at['epoch']}, step {at['step']}")
     if first:
-        record_changes(run, config)
-        history.truncate_after(trainer.progress.step, fold=fold_of(config))
+        history.truncate_after(trainer.progress.step, fold=session.fold)
+    began = time.monotonic()
     trainer.fit(fit_loader, val_loader if len(val_images) else None, config.train.epochs)
     if not config.train.epochs and not latest.exists():
         # Nothing was trained: what evaluate is to use are the weights the model began with.
         trainer.prepare()
         trainer.save_checkpoint(0, {})
     if first:
-        conclude(run, trainer, history, config)
+        conclude_part(session, trainer, seconds=time.monotonic() - began)
 
 
-def _create_trainer(
-    session: Session, dataset: Dataset, history: History, *, steps: int
-) -> BaseTrainer:
+def _create_trainer(session: Session, history: History, *, steps: int) -> BaseTrainer:
     """The task's trainer over a new model; `steps` is the number of batches in an epoch."""
-    config, run, task = session.config, session.run, session.task
+    config, dataset, task = session.config, session.dataset, session.task
     # Here and not earlier: how the data was read must not change the initial weights.
     seed_everything(config.project.seed)
     model = task.create_model(
-        config, dataset.class_names, trained=(run.ckpt / "latest_model.pth").exists()
+        config,
+        dataset.class_names,
+        trained=(session.checkpoints / "latest_model.pth").exists(),
     )
     trainer = task.create_trainer(
         config,
         model,
         class_counts=class_counts(dataset, "fit"),
         steps_per_epoch=-(-steps // config.train.accumulate_steps),
-        checkpoint_dir=run.ckpt,
-        callbacks=observers(config, history) if process().is_first else (),
+        checkpoint_dir=session.checkpoints,
+        callbacks=observers(session, history) if process().is_first else (),
     )
     trainer.about = {
-        "run": run.id,
+        "run": session.run.id,
         "task": config.task,
         "class_names": list(dataset.class_names),
+        "fold": session.fold,
         "config": plain_tree(config),
     }
     return trainer

@@ -1,64 +1,229 @@
-"""`sightline train` from end to end: train, score the chosen epoch, write the report."""
+"""`sightline train` from end to end: search, train, and what follows a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from sightline.config import load_config
-from sightline.evaluation import evaluate_run
+from sightline.config import compare_configs, load_config, plain_tree
+from sightline.errors import ConfigError, SightlineError, UsageError
 from sightline.experiment import train
-from sightline.reports.run_page import write_run_report
+from sightline.finishing import finish_stages
+from sightline.recording import logged
 from sightline.resume import Resume, find_unfinished, resumed_config
-from sightline.runs import RunFolder, log
+from sightline.runs import RunFolder, find_run, log
+from sightline.stages import Stages, ask_for, asked_for
 from sightline.tasks.config import TaskConfig
-from sightline.trained import TASK_CONFIGS
+from sightline.trained import TASK_CONFIGS, run_config
+
+Mode = Literal["basic", "highperf", "full-pipeline"]
+HIGHPERF = "classify/highperf"
+"""The recipe that --mode highperf puts in the place of the one that is named."""
+EXP_DIR = Path("experiments/train")
 
 
-def train_and_report(
-    source: str | None,
-    overrides: Sequence[str],
-    *,
-    command: Sequence[str],
-    resume: Resume | None = None,
-    test: bool = False,
-    say: Callable[[str], object] | None = print,
+@dataclass(frozen=True)
+class Plan:
+    """What `train` is to do, as its flags say; `check` refuses what contradicts itself."""
+
+    mode: Mode = "basic"
+    optimize: bool = False
+    n_trials: int | None = None
+    space: str | None = None
+    """Search space: a recipe of task search, or a file."""
+    auto_continue: bool = False
+    use_calibration: bool = False
+    skip_training: bool = False
+    test: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError for flags without effect or against each other."""
+        for flag, given in (
+            ("--n-trials", self.n_trials is not None),
+            ("--optuna-config", self.space is not None),
+            ("--auto-continue", self.auto_continue),
+        ):
+            if given and not self.optimize:
+                raise UsageError(
+                    f"{flag} says something of a search, and none is asked for.",
+                    remedy=f"add --optimize, or leave out {flag}",
+                )
+        if self.skip_training and self.auto_continue:
+            raise UsageError(
+                "--skip-training and --auto-continue contradict each other.",
+                expected="--optimize --skip-training to search only, or --optimize "
+                "--auto-continue to train with what was found",
+                remedy="leave out one of them",
+            )
+
+    @property
+    def stages(self) -> Stages:
+        """What follows the training."""
+        whole = self.mode == "full-pipeline"
+        return Stages(calibrate=self.use_calibration, test=self.test or whole, submit=whole)
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe that stands in for the one that is named."""
+        return HIGHPERF if self.mode == "highperf" else None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `train`: what to train or to go on with, and how."""
+
+    source: str | None
+    overrides: Sequence[str]
+    command: Sequence[str]
+    plan: Plan = Plan()
+    resume: Resume | None = None
+    say: Callable[[str], object] | None = print
+    """None in all but the first of several processes: those take part in training alone."""
+
+    @property
+    def exp_dir(self) -> Path:
+        """Where runs are, before the configuration of the one to go on with is known."""
+        for override in self.overrides:
+            if override.startswith("output.exp_dir="):
+                return Path(override.partition("=")[2])
+        return EXP_DIR if self.source is None else self.load(None).output.exp_dir
+
+    def load(self, recipe: str | None, **flags: object) -> TaskConfig:
+        """The configuration, with one recipe in the place of another."""
+        assert self.source is not None
+        dotted = {key.replace("__", "."): value for key, value in flags.items()}
+        config = load_config(
+            self.source, self.overrides, tasks=TASK_CONFIGS, flags=dotted, recipe=recipe
+        )
+        assert isinstance(config, TaskConfig)
+        return config
+
+
+def run_pipeline(request: Request) -> RunFolder | None:
+    """Do what was asked for, and return the trained run, or None after a search alone."""
+    plan = request.plan
+    plan.check()
+    try:
+        if request.resume is not None:
+            return _go_on(request, request.resume)
+        if plan.skip_training and not plan.optimize:
+            return _apply(request, find_run("latest", [request.exp_dir]))
+        config = _configured(request)
+        if plan.optimize:
+            best = _search(request)
+            if not plan.auto_continue:
+                return None
+            config = _configured(Request(str(best), (), request.command, plan, say=request.say))
+        return _train(request, config, plan.stages)
+    except SightlineError as error:
+        if request.say is not None:
+            log("EXIT", f"[ERROR] training failed: {error.what.splitlines()[0]}")
+        raise
+
+
+def _configured(request: Request) -> TaskConfig:
+    """The configuration to train, checked for what the later stages need."""
+    plan = request.plan
+    config = request.load(plan.recipe)
+    if plan.recipe is not None and request.say is not None and request.source != plan.recipe:
+        plain = request.load(None)
+        if not compare_configs(plain_tree(plain), plain_tree(config)):
+            request.say(
+                f"note: --mode {plan.mode} changes nothing, since {request.source} sets every key"
+            )
+    if plan.mode == "full-pipeline" and config.data.folds:
+        config = request.load(plan.recipe, data__valid_fold="all")
+    data = config.data
+    carved = data.val_fraction > 0 or data.folds > 0
+    if plan.use_calibration and not (carved or data.split_col or data.root or data.manifest):
+        raise ConfigError(
+            "A calibration is fitted on validation samples, and the configuration makes none.",
+            got="data.val_fraction=0 and data.folds=0",
+            remedy="set data.val_fraction=0.15, or data.folds=5",
+        )
+    return config
+
+
+def _search(request: Request) -> Path:
+    """Search, and return the file of the best configuration."""
+    from sightline.tune import search
+
+    plan = request.plan
+    if request.say is None:
+        raise UsageError(
+            "A search starts its own processes, so it cannot be one of torchrun's.",
+            remedy="search first without torchrun, then train the configuration it writes",
+        )
+    assert request.source is not None
+    outcome = search(
+        request.source,
+        request.overrides,
+        space=plan.space or "classify/optuna",
+        n_trials=plan.n_trials,
+        recipe=plan.recipe,
+        command=request.command,
+        say=request.say,
+    )
+    if not plan.auto_continue:
+        flags = " --use-calibration" if plan.use_calibration else ""
+        flags += f" --mode {plan.mode}" if plan.mode == "full-pipeline" else ""
+        request.say(f"train it with: sightline train {outcome.best_config_file}{flags}")
+    return Path(outcome.best_config_file)
+
+
+def _train(
+    request: Request, config: TaskConfig, stages: Stages, *, resume: RunFolder | None = None
 ) -> RunFolder:
-    """Train (or go on), evaluate the best epoch on val, with `test` also on test, and report.
+    say = request.say
 
-    `say` is None in all but the first of several processes: those take part in training alone.
-    """
-    run = None
-    if resume is None:
-        assert source is not None
-        config = load_config(source, overrides, tasks=TASK_CONFIGS)
-        assert isinstance(config, TaskConfig)
-    else:
-        run = find_unfinished(resume.run, _exp_dir(source, overrides))
-        config = resumed_config(run, source, overrides, anyway=resume.anyway)
-    run = train(config, command=command, resume=run)
-    if say is None:
+    def finish(run: RunFolder) -> None:
+        if say is not None:
+            finish_stages(run, config, command=request.command, say=say)
+
+    return train(config, command=request.command, stages=stages, resume=resume, then=finish)
+
+
+def _go_on(request: Request, resume: Resume) -> RunFolder:
+    """Continue a run: its training where that is not finished, then the stages that are left."""
+    if request.plan.skip_training:
+        return _apply(request, find_run(resume.run, [request.exp_dir]))
+    run = find_unfinished(resume.run, request.exp_dir)
+    config = resumed_config(run, request.source, request.overrides, anyway=resume.anyway)
+    stages = asked_for(run) | request.plan.stages
+    if run.info["status"] == "finished" and config.train.epochs <= run_config(run).train.epochs:
+        return _finish(request, run, config, stages)
+    return _train(request, config, stages, resume=run)
+
+
+def _apply(request: Request, run: RunFolder) -> RunFolder:
+    """Apply a trained run without training it: calibrate if asked, then submit."""
+    plan, source = request.plan, request.source or str(run.config_file)
+    config = load_config(source, request.overrides, tasks=TASK_CONFIGS)
+    assert isinstance(config, TaskConfig)
+    if config.data.sample_csv is None:
+        raise UsageError(
+            "Nothing says what to predict, and --skip-training leaves nothing else to do.",
+            expected="a sample submission: data.sample_csv=FILE data.image_dir_test=FOLDER",
+            where=source,
+            remedy="add them, or use: sightline predict RUN FOLDER --out FILE",
+        )
+    stages = Stages(calibrate=plan.use_calibration, test=plan.test, submit=True)
+    return _finish(request, run, config, stages, again=("submit",))
+
+
+def _finish(
+    request: Request,
+    run: RunFolder,
+    config: TaskConfig,
+    stages: Stages,
+    *,
+    again: tuple[str, ...] = (),
+) -> RunFolder:
+    """Do the stages of a run that is trained, in a log of their own."""
+    if request.say is None:
         return run
-    splits = [name for name in ("val", "test") if run.info["data"][name]]
-    if test and "test" not in splits:
-        say("test: there is none; the data gives no test split and data.test_fraction made none")
-    for split in splits if test else [name for name in splits if name == "val"]:
-        result = evaluate_run(run, split, command=command, device=config.train.device)
-        for line in result.summary():
-            say(f"{split} {line}")
-    say(f"run {run.path}")
-    say(f"report {write_run_report(run.path)}")
-    log("EXIT", f"training finished successfully (see {run.info['log']} for details)")
-    return RunFolder.open(run.path)
-
-
-def _exp_dir(source: str | None, overrides: Sequence[str]) -> Path:
-    """Where runs are, before the configuration of the one to resume is known."""
-    for override in overrides:
-        if override.startswith("output.exp_dir="):
-            return Path(override.partition("=")[2])
-    if source is not None:
-        config = load_config(source, overrides, tasks=TASK_CONFIGS)
-        assert isinstance(config, TaskConfig)
-        return config.output.exp_dir
-    return Path("experiments/train")
+    with logged(run, config, kind="pipeline"):
+        ask_for(run, stages, again=again)
+        return finish_stages(run, config, command=request.command, say=request.say)

@@ -8,44 +8,83 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sightline.acceptance import Table, find_acceptance, in_words, with_bins
 from sightline.data.dataset import open_images
 from sightline.data.image_files import list_images
+from sightline.data.images import Images
 from sightline.data.manifest import Manifest, shortened
+from sightline.data.tta import tta_views
 from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
-from sightline.experiment import loader_for
+from sightline.predictor import Predictor, create_predictor
 from sightline.runs import RunFolder, write_atomically
-from sightline.trained import load_trained
+from sightline.tasks.config import TaskConfig
 from sightline.training.runtime import cache_folder
 
+Say = Callable[[str], object]
 
-def predict_files(
+
+def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     run: RunFolder,
     inputs: Sequence[Path],
     *,
-    checkpoint: str = "best_model.pth",
+    checkpoint: str | None = None,
+    tta: str | None = None,
+    use_calibration: bool | None = None,
+    accept_accuracy: float | None = None,
     device: str = "auto",
-    say: Callable[[str], None] = print,
-) -> tuple[list[str], list[list[Any]]]:
+    say: Say = print,
+) -> Table:
     """Columns and one row per image (id, prediction, confidence, probabilities), in input order.
 
     Inputs are images, folders of images, or a CSV whose first column names images beside it.
-    Raises DataError for a path that is missing, holds no image, or an image that is unreadable.
+    What is left out is as the run's `infer` section says. Raises DataError for a path that is
+    missing, holds no image, or an image that is unreadable.
     """
     # An image that is named twice, itself and by its folder, gets one row.
     files = list(dict.fromkeys(file for path in inputs for file in _files(path)))
-    trained = load_trained(run, checkpoint=checkpoint, device=device)
+    predictor = create_predictor(
+        run, checkpoint=checkpoint, tta=tta, use_calibration=use_calibration, device=device
+    )
     ids = [str(file) for file in files]
     manifest = Manifest.build(Path(), id=ids, path=[str(file.absolute()) for file in files])
-    images, _ = open_images(
-        manifest,
-        trained.config.data.model_copy(update={"cache": "off", "on_bad_image": "error"}),
-        size=trained.config.train.img_size,
-        cache_dir=cache_folder(),
-        say=say,
-    )
-    loader = loader_for(images, trained.config, device=trained.device, training=False)
-    return trained.task.predict(trained.outputs(loader), trained.class_names)
+    return predict_samples(predictor, manifest, accept_accuracy=accept_accuracy, say=say)
+
+
+def predict_samples(
+    predictor: Predictor,
+    samples: Manifest,
+    *,
+    accept_accuracy: float | None = None,
+    say: Say = print,
+) -> Table:
+    """Columns and one row per sample, in their order; `accepted` is one where a run abstains.
+
+    `accept_accuracy` is the run's own where it is left out, and 0 accepts everything.
+    """
+    infer = getattr(predictor.config, "infer", None)
+    wanted = getattr(infer, "accept_accuracy", None) if accept_accuracy is None else accept_accuracy
+    threshold = None
+    if wanted:
+        found = find_acceptance(predictor, wanted)
+        say(in_words(found, wanted))
+        threshold = found.threshold
+
+    def note(message: str) -> None:
+        say(message)
+
+    once = len(predictor.members) * len(tta_views(predictor.tta)) == 1
+
+    def opened(rows: Manifest, config: TaskConfig) -> Images:
+        # Pictures that are looked at once are not worth keeping; more often, they are.
+        changes = {"on_bad_image": "error"} | ({"cache": "off"} if once else {})
+        settings = config.data.model_copy(update=changes)
+        size, folder = config.train.img_size, config.data.cache_dir or cache_folder()
+        return open_images(rows, settings, size=size, cache_dir=folder, say=note)[0]
+
+    used, _ = predictor.answer(samples, opened)
+    table = predictor.task.predict([used], tuple(predictor.run.info["data"]["classes"]))
+    return with_bins(table, threshold)
 
 
 def require_writable(target: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from sightline.config import compare_configs, load_config, plain_tree
 from sightline.errors import ConfigError, RunError
 from sightline.runs import RunFolder, displayed_status, find_run, list_runs, process_identity
+from sightline.stages import pending
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
 
@@ -50,8 +51,11 @@ def find_unfinished(reference: str, exp_dir: Path) -> RunFolder:
             )
         return run
     for info in list_runs(exp_dir):
-        if info["status"] not in ("finished", "damaged") and not _is_alive(info):
-            return RunFolder.open(info["path"])
+        if info["status"] == "damaged" or _is_alive(info):
+            continue
+        run = RunFolder.open(info["path"])
+        if info["status"] != "finished" or pending(run):
+            return run
     raise RunError(
         "There is no unfinished run to resume.",
         where=exp_dir.absolute(),
@@ -101,7 +105,7 @@ def resumed_config(
             + (f", or mean them: {keys}" if keys else ""),
         )
     finished = run.info["status"] == "finished"
-    if finished and given.train.epochs <= saved.train.epochs:
+    if finished and given.train.epochs <= saved.train.epochs and not pending(run):
         raise RunError(
             "The run is finished, so there is nothing to resume.",
             where=run.path,

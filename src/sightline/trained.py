@@ -62,9 +62,22 @@ def run_config(run: RunFolder) -> TaskConfig:
     return config
 
 
-def load_trained(
-    run: RunFolder, *, checkpoint: str = "best_model.pth", device: str = "auto"
-) -> TrainedModel:
+def best_checkpoints(run: RunFolder) -> list[str]:
+    """The checkpoint that training chose, or one for each fold; all of them are there.
+
+    Raises CheckpointError that names those that are missing.
+    """
+    config = run_config(run)
+    names = ["best_model.pth"]
+    if config.data.valid_fold == "all":
+        names = [f"best_fold{fold}.pth" for fold in range(config.data.folds)]
+    missing = [name for name in names if not (run.ckpt / name).is_file()]
+    if missing:
+        raise _not_there(run, *missing)
+    return names
+
+
+def load_trained(run: RunFolder, checkpoint: str, *, device: str = "auto") -> TrainedModel:
     """The model of a run's checkpoint; raises CheckpointError when there is none yet."""
     config = run_config(run)
     source = run.ckpt / checkpoint
@@ -93,18 +106,18 @@ def load_trained(
     )
 
 
-def _not_there(run: RunFolder, checkpoint: str) -> CheckpointError:
-    """What to do about a checkpoint that a run does not have, or not yet."""
+def _not_there(run: RunFolder, *missing: str) -> CheckpointError:
+    """What to do about checkpoints that a run does not have, or not yet."""
     others = sorted(path.name for path in run.ckpt.glob("*.pth"))
     status = displayed_status(run.info)
-    if others:
+    if status not in ("finished", "running"):
+        remedy = f"train it to its end: sightline train --resume {run.id}"
+    elif others:
         remedy = f"name one of these: --checkpoint {others[0]}"
-    elif status == "running":
-        remedy = "wait for the end of its first epoch"
     else:
-        remedy = f"train it: sightline train --resume {run.id}"
+        remedy = "wait for the end of its first epoch"
     return CheckpointError(
-        f"The run has no checkpoint {checkpoint}.",
+        f"The run has no checkpoint {' or '.join(missing)}.",
         expected="one of " + ", ".join(others) if others else "a run with a finished epoch",
         got=f"a run that is {status}" + ("" if others else ", without any checkpoint"),
         where=run.ckpt,

@@ -168,33 +168,53 @@ def newest(exp_dir: Path | str = "experiments/train") -> dict[str, Any]:
     return runs[0] if runs else {}
 
 
-@pytest.fixture(scope="session")
-def _trained(_pictures: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("trained")
-    shutil.copytree(_pictures, base / "pictures")
-    before = Path.cwd()
-    saved = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME",)}
+def trained_below(base: Path, pictures: Path, cache: Path, *settings: str) -> Path:
+    """Train with pictures, and return the folder that was worked in."""
+    shutil.copytree(pictures, base / "pictures")
+    before, saved = Path.cwd(), os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(cache)
     os.chdir(base)
     try:
-        train("data.root=pictures", "project.name=tiny", "--test")
+        train("data.root=pictures", "project.name=tiny", "--test", *settings)
     finally:
         os.chdir(before)
-        for name, value in saved.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        os.environ.pop("XDG_CACHE_HOME")
+        os.environ.update({} if saved is None else {"XDG_CACHE_HOME": saved})
     return base
+
+
+def entered_copy(source: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The newest run in a copy of the folder that was worked in, which is entered."""
+    shutil.copytree(source, base, symlinks=True)
+    monkeypatch.chdir(base)
+    run = Path(newest()["path"])
+    for name in ("config.yaml", "run.json"):
+        text = (run / name).read_text(encoding="utf-8")
+        (run / name).write_text(text.replace(str(source), str(base)), encoding="utf-8")
+    return run
+
+
+@pytest.fixture(scope="session")
+def _trained(_pictures: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_below(tmp_path_factory.mktemp("trained"), _pictures, cache)
 
 
 @pytest.fixture
 def trained(_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a finished run, below a copy of its working directory, which is entered."""
-    base = Path(shutil.copytree(_trained, tmp_path / "work", symlinks=True))
-    monkeypatch.chdir(base)
-    run = Path(newest()["path"])
-    for name in ("config.yaml", "run.json"):
-        text = (run / name).read_text(encoding="utf-8")
-        (run / name).write_text(text.replace(str(_trained), str(base)), encoding="utf-8")
-    return run
+    return entered_copy(_trained, tmp_path / "work", monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def _all_folds(_pictures: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folds = ("data.folds=3", "data.valid_fold=all")
+    return trained_below(tmp_path_factory.mktemp("folds"), _pictures, cache, *folds)
+
+
+@pytest.fixture
+def folds_run(_all_folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As `trained`, but of a run of three folds."""
+    return entered_copy(_all_folds, tmp_path / "work", monkeypatch)
 
 
 def as_screen(outcome: Outcome, *, code: int) -> str:

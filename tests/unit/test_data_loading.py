@@ -19,7 +19,8 @@ from sightline.data.decoding import available_cores, decode_all
 from sightline.data.images import Images
 from sightline.data.loading import Batch, ImageLoader, Shard, default_workers
 from sightline.data.manifest import Manifest
-from sightline.data.views import PRESETS, central_view, render
+from sightline.data.presets import PRESETS
+from sightline.data.views import central_view, render
 from sightline.errors import DataError
 
 SIZE, SIDE = 12, 14
@@ -106,11 +107,34 @@ def test_evaluation_is_in_order_and_central(images: Images) -> None:
     assert_same(batches, loader(images, None).batches(7))
 
 
-def test_without_changes_only_the_order_is_random(images: Images) -> None:
-    plain, shuffled = (list(loader(images, preset).batches(1)) for preset in (None, "none"))
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_without_changes_only_the_order_is_random(images: Images, fit: str) -> None:
+    plain, shuffled = (
+        list(loader(images, preset, fit=fit).batches(1)) for preset in (None, "none")
+    )
     assert by_id(plain) == by_id(shuffled)
     assert plain[0].ids != shuffled[0].ids
     assert shuffled[0].colour is None
+
+
+def test_padding_shows_whole_pictures(images: Images) -> None:
+    whole = by_id(loader(images, None, fit="pad"))
+    for row, name in enumerate(images.manifest.id.tolist()):
+        expected = np.empty((SIZE, SIZE, 3), np.uint8)
+        shape = images[row].shape[:2]
+        render(images[row], central_view(*shape, "pad"), SIZE, expected)
+        assert whole[name][0] == np.ascontiguousarray(expected.transpose(2, 0, 1)).tobytes()
+    assert whole != by_id(loader(images, None))
+    assert by_id(loader(images, "hard", fit="pad")) != by_id(loader(images, "hard"))
+
+
+def test_a_schedule_knows_the_epoch_and_their_number(images: Images) -> None:
+    few, many = loader(images, "hard", epochs=4), loader(images, "hard", epochs=40)
+    # The same numbers are drawn; more of them count as late in few epochs.
+    assert by_id(few.batches(4)) != by_id(many.batches(4))
+    assert_same(few.batches(4), loader(images, "hard", epochs=1).batches(4))
+    assert_same(loader(images, "hard", epochs=4).batches(4, start=2), list(few.batches(4))[2:])
+    assert_same(loader(images, "strong", epochs=4).batches(4), loader(images, "strong").batches(4))
 
 
 def test_epochs_and_seeds_differ_and_can_be_had_again(images: Images) -> None:
@@ -128,7 +152,7 @@ def test_epochs_and_seeds_differ_and_can_be_had_again(images: Images) -> None:
     assert sum(views[name][0] != reseeded[name][0] for name in views) >= 21
 
 
-@pytest.mark.parametrize("preset", ["strong", None])
+@pytest.mark.parametrize("preset", ["strong", "hard", None])
 def test_workers_change_nothing(images: Images, preset: str | None) -> None:
     expected = {epoch: list(loader(images, preset).batches(epoch)) for epoch in (1, 2)}
     for workers in (1, 2):
@@ -266,7 +290,7 @@ from pathlib import Path
 from sightline.data.decoding import decode_all
 from sightline.data.loading import ImageLoader
 from sightline.data.manifest import Manifest
-from sightline.data.views import PRESETS
+from sightline.data.presets import PRESETS
 
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[3])

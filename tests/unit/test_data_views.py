@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
+from sightline.data.effects import FILL, OPERATIONS, Effect
+from sightline.data.presets import PRESETS, Augmentation, augmentation
 from sightline.data.settings import AugmentConfig
-from sightline.data.views import (
-    FILL,
-    PRESETS,
-    Augmentation,
-    Box,
-    View,
-    augmentation,
-    central_view,
-    colour_matrix,
-    generator,
-    random_view,
-    render,
-)
+from sightline.data.views import Box, View, central_view, colour_matrix, random_view, render
+from sightline.random_numbers import generator
 
 Array = npt.NDArray[Any]
 PLAIN = PRESETS["none"]
@@ -83,7 +75,7 @@ def test_random_views_stay_in_their_ranges(
         assert (box.width - 0.5) / (box.height + 0.5) <= given.ratio[1]
     assert abs(view.degrees) <= given.rotate
     for factor in (view.brightness, view.contrast, view.saturation):
-        assert abs(factor - 1) <= given.color
+        assert abs(factor - 1) <= given.color + 1e-12
     if view.erased is not None:
         assert inside(view.erased, size, size)
         area = (view.erased.height - 0.5) * (view.erased.width - 0.5)
@@ -269,10 +261,9 @@ def test_unchanged_colours_have_the_identity() -> None:
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_tiny_images_can_be_rendered(shape: tuple[int, int], preset: str) -> None:
     image = np.full((*shape, 3), 77, np.uint8)
+    plain = replace(PRESETS[preset], erase=0.0, noise=0.0, jpeg=0.0, shadow=0.0, randaugment=0)
     for epoch in range(20):
-        view = random_view(
-            generator(0, epoch, "a"), *shape, size=64, ranges=replace(PRESETS[preset], erase=0.0)
-        )
+        view = random_view(generator(0, epoch, "a"), *shape, size=64, ranges=plain)
         assert (rendered(image, view, 64) == 77).all(), "a plain picture must stay plain"
 
 
@@ -286,3 +277,192 @@ def test_settings_replace_values_of_the_preset() -> None:
     assert configured(preset="none") == PLAIN
     changed = configured(preset="strong", scale=[0.5, 0.75], flip=0, rotate=0, color=0, erase=0)
     assert changed == Augmentation((0.5, 0.75), (0.75, 4 / 3), 0, 0, 0, 0)
+
+
+def test_every_preset_can_be_named_and_every_range_set() -> None:
+    for name, preset in PRESETS.items():
+        assert configured(preset=name) == preset
+    values: dict[str, Any] = {
+        "vflip": 0.1, "quarter_turns": 0.2, "randaugment": 3, "randaugment_magnitude": 0.3,
+        "shadow": 0.4, "downscale": 0.5, "blur": 0.6, "noise": 0.7, "jpeg": 0.8,
+    }  # fmt: skip
+    changed = configured(preset="hard", schedule=[0.1, 0.9], **values)
+    assert changed == replace(PRESETS["hard"], schedule=(0.1, 0.9), **values)
+    keys = {field.name for field in fields(Augmentation)} - {"ratio", "share"}
+    assert set(AugmentConfig.model_fields) == keys | {"preset"}
+    assert PRESETS["document"].flip == PRESETS["document"].vflip == 0, "text is never mirrored"
+
+
+@pytest.mark.parametrize("preset", ["none", "basic", "strong", "document"])
+def test_a_magnitude_without_operations_is_an_error(preset: str) -> None:
+    with pytest.raises(ValidationError, match="used only with randaugment"):
+        configured(preset=preset, randaugment_magnitude=0.5)
+    assert configured(preset=preset, randaugment_magnitude=0.5, randaugment=1).randaugment == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "sample", "box", "numbers"),
+    [
+        ("basic", "a", (3, 1, 469, 566), (True, 0, 1.16699, 1.165655, 0.827232)),
+        ("basic", "b", (1, 14, 478, 566), (False, 0, 1.083843, 0.977756, 1.112992)),
+        ("strong", "a", (18, 2, 424, 540), (True, -6.802303, 1.333979, 1.331309, 0.654465)),
+        ("strong", "b", (16, 18, 438, 544), (False, 8.012265, 1.167685, 0.955513, 1.225984)),
+    ],
+)
+def test_plain_presets_draw_what_they_always_drew(
+    preset: str, sample: str, box: tuple[int, ...], numbers: tuple[float, ...]
+) -> None:
+    plain = PRESETS[preset]
+    more = replace(
+        plain, vflip=1, quarter_turns=1, randaugment=2, shadow=1, downscale=1, blur=1, noise=1,
+        jpeg=1,
+    )  # fmt: skip
+    for ranges in (plain, plain.at(3, 9), more):
+        view = random_view(generator(7, 3, sample), 480, 640, size=224, ranges=ranges)
+        assert tuple(view.box) == box
+        assert view[1:6] == pytest.approx(numbers, abs=1e-6)
+        assert view.erased is None
+        assert bool(view.effects) == view.upended == bool(view.turns) == (ranges is more)
+
+
+def test_new_numbers_depend_on_seed_epoch_and_sample_alone() -> None:
+    def draw(seed: int, epoch: int, sample: str) -> View:
+        random = generator(seed, epoch, sample)
+        return random_view(random, 90, 80, size=32, ranges=PRESETS["hard"])
+
+    first = draw(1, 2, "a")
+    np.random.default_rng().random(5)
+    assert draw(1, 2, "a") == first
+    assert len({draw(1, 2, "a"), draw(2, 2, "a"), draw(1, 3, "a"), draw(1, 2, "b")}) == 4
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (48, 20), (13, 48), (48, 1), (2, 48)])
+def test_padding_shows_the_whole_picture_in_the_middle(shape: tuple[int, int]) -> None:
+    height, width = shape
+    image = noise(height, width)
+    view = central_view(height, width, "pad")
+    top, left = ((49 - length) // 2 for length in shape)
+    expected = np.tile(FILL, (48, 48, 1))
+    expected[top : top + height, left : left + width] = image
+    np.testing.assert_array_equal(rendered(image, view, 48), expected)
+    # Twice as large, every pixel still lies in its own two by two.
+    white = (rendered(np.full_like(image, 255), view, 96) == 255).all(axis=2)
+    where = (expected != FILL).any(axis=2)
+    np.testing.assert_array_equal(white, where.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def test_padding_scales_as_pillow_does() -> None:
+    image = noise(60, 24, 5)
+    out = rendered(image, central_view(60, 24, "pad"), 30)
+    expected = np.asarray(Image.fromarray(image).resize((12, 30), Image.Resampling.BILINEAR))
+    assert (out[:, :9] == FILL).all()
+    assert (out[:, 21:] == FILL).all()
+    assert np.abs(out[:, 9:21].astype(int) - expected).max() <= 2
+
+
+def test_training_and_evaluation_agree_on_padding() -> None:
+    for shape in ((40, 60), (60, 40), (1, 1), (3, 200)):
+        view = random_view(generator(0, 1, "a"), *shape, size=32, ranges=PLAIN, fit="pad")
+        assert view == central_view(*shape, "pad")
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 64), ranges, st.integers(0, 99))
+@settings(max_examples=200, deadline=None)
+def test_padded_crops_keep_enough_of_the_picture(
+    height: int, width: int, size: int, given: Augmentation, epoch: int
+) -> None:
+    view = random_view(generator(0, epoch, "a"), height, width, size=size, ranges=given, fit="pad")
+    square, box = central_view(height, width, "pad").box, view.box
+    assert inside(box._replace(top=box.top - square.top, left=box.left - square.left), *square[2:])
+    rows = max(min(box.top + box.height, height) - max(box.top, 0), 0)
+    columns = max(min(box.left + box.width, width) - max(box.left, 0), 0)
+    assert rows * columns >= given.scale[0] * height * width * 0.999
+    white = np.full((height, width, 3), 255, np.uint8)
+    out = rendered(white, View(box), size)
+    pixels = {tuple(pixel) for pixel in out.reshape(-1, 3).tolist()}
+    assert (255, 255, 255) in pixels
+    assert pixels <= {(255, 255, 255), tuple(FILL.tolist())}
+
+
+def test_a_padded_crop_is_a_part_of_the_padded_square() -> None:
+    image = noise(40, 20)
+    whole = rendered(image, central_view(40, 20, "pad"), 40)
+    for top, left, side in ((0, -10, 40), (5, -8, 20), (20, 3, 20), (0, 0, 20), (39, 19, 1)):
+        out = rendered(image, View(Box(top, left, side, side)), side)
+        np.testing.assert_array_equal(out, whole[top : top + side, left + 10 : left + 10 + side])
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_turns_come_after_mirrors_and_are_exact(turns: int) -> None:
+    image = noise(20, 20)
+    view = View(Box(0, 0, 20, 20), turns=turns)
+    np.testing.assert_array_equal(rendered(image, view, 20), np.rot90(image, turns))
+    upended = view._replace(upended=True, mirrored=True)
+    np.testing.assert_array_equal(rendered(image, upended, 20), np.rot90(image, turns + 2))
+    np.testing.assert_array_equal(
+        rendered(image, view._replace(upended=True), 20), np.rot90(image[::-1], turns)
+    )
+
+
+def test_effects_come_after_turns_and_before_erasing() -> None:
+    image = noise(20, 20)
+    view = View(Box(0, 0, 20, 20), turns=1, effects=(Effect("posterize", (2,)),))
+    np.testing.assert_array_equal(rendered(image, view, 20), np.rot90(image) & 0b11000000)
+    erased = rendered(image, view._replace(erased=Box(2, 3, 4, 5)), 20)
+    assert (erased[2:6, 3:8] == FILL).all()
+
+
+def frequencies(ranges: Augmentation, count: int = 1500) -> dict[str, float]:
+    """How often each operation occurs."""
+    views = [
+        random_view(generator(2, 1, str(n)), 90, 90, size=64, ranges=ranges) for n in range(count)
+    ]
+    found = {
+        "rotate": np.mean([view.degrees != 0 for view in views]),
+        "erase": np.mean([view.erased is not None for view in views]),
+        "vflip": np.mean([view.upended for view in views]),
+        "turns": np.mean([view.turns > 0 for view in views]),
+        "flip": np.mean([view.mirrored for view in views]),
+    }
+    for name in ("shadow", "downscale", "blur", "noise", "jpeg"):
+        found[name] = np.mean([name in {one.name for one in view.effects} for view in views])
+    return {name: float(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(1, 0.23), (5, 0.35), (10, 0.5), (12, 0.5)])
+def test_hard_operations_get_more_frequent_with_the_epochs(epoch: int, expected: float) -> None:
+    found = frequencies(PRESETS["hard"].at(epoch, 10))
+    assert found.pop("flip") == pytest.approx(0.5, abs=0.05), "not a strong operation"
+    assert found.pop("vflip") == 0
+    # A box to erase is looked for ten times, and nearly always found.
+    for name, frequency in found.items():
+        assert frequency == pytest.approx(expected, abs=0.05), name
+    count = sum(
+        len([one for one in view.effects if one.name in OPERATIONS])
+        for n in range(1500)
+        for view in [
+            random_view(
+                generator(5, 1, str(n)), 90, 90, size=64,
+                ranges=replace(PLAIN, randaugment=1, schedule=(0.2, 0.5)).at(epoch, 10),
+            )
+        ]
+    )  # fmt: skip
+    assert count / 1500 == pytest.approx(expected * 13 / 14, abs=0.05)
+
+
+def test_a_schedule_is_linear_and_ends_with_the_last_epoch() -> None:
+    shares = [PRESETS["hard"].at(epoch, 3).share for epoch in (1, 2, 3, 4)]
+    assert shares == pytest.approx([0.3, 0.4, 0.5, 0.5])
+
+
+def test_other_presets_do_not_know_the_epoch() -> None:
+    for name in set(PRESETS) - {"hard"}:
+        assert PRESETS[name].at(1, 10) == PRESETS[name].at(10, 10) == PRESETS[name]
+
+
+def test_quarter_turns_are_alike() -> None:
+    ranges = replace(PLAIN, quarter_turns=0.6, vflip=0.3)
+    views = [random_view(generator(0, 1, str(n)), 9, 9, size=8, ranges=ranges) for n in range(2000)]
+    shares = [np.mean([view.turns == turns for view in views]) for turns in range(4)]
+    np.testing.assert_allclose(shares, [0.4, 0.2, 0.2, 0.2], atol=0.03)
+    assert np.mean([view.upended for view in views]) == pytest.approx(0.3, abs=0.03)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sightline.errors import DataError
-from sightline.reports import figures
+from sightline.reports import canvas, figures
+from sightline.reports.canvas import save_figure
 from sightline.reports.history import collect_history, curve_panels
 
 
@@ -56,7 +57,7 @@ def test_training_curves_draw_every_value_there_is(tmp_path: Path, epochs: int) 
     rows = [epoch(e, train_loss=1 / e, valid_loss=None if e % 2 else 0.5, lr=0.1) for e in
             range(1, epochs + 1)]  # fmt: skip
     figure = figures.training_curves(rows)
-    png, _ = figures.save_figure(figure, tmp_path / "curves", collect_history(rows).table())
+    png, _ = save_figure(figure, tmp_path / "curves", collect_history(rows).table())
 
     with Image.open(png) as picture:
         assert picture.convert("L").getextrema()[0] < 160
@@ -86,7 +87,7 @@ def test_names_are_text_and_no_formula_and_any_script_can_be_saved(tmp_path: Pat
     names = ["$x_{", "漢字 한글", "_hidden"]
     figure = figures.confusion_figure([[1, 0, 0], [0, 0, 0], [1, 0, 2]], names)
     columns = figures.confusion_columns([[1, 0, 0], [0, 0, 0], [1, 0, 2]], names)
-    png, table = figures.save_figure(figure, tmp_path / "deep" / "confusion", columns)
+    png, table = save_figure(figure, tmp_path / "deep" / "confusion", columns)
 
     assert png.stat().st_size > 1000
     with table.open(encoding="utf-8", newline="") as lines:
@@ -124,12 +125,26 @@ def test_image_grid_shows_pictures_and_says_what_is_missing(tmp_path: Path) -> N
 def test_saving_replaces_whole_files_and_refuses_ragged_data(tmp_path: Path) -> None:
     stem = tmp_path / "curve.v2"
     for value in (1.0, None):
-        figures.save_figure(figures.training_curves([]), stem, {"epoch": [1], "loss": [value]})
+        save_figure(figures.training_curves([]), stem, {"epoch": [1], "loss": [value]})
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.v2.csv", "curve.v2.png"]
     assert (tmp_path / "curve.v2.csv").read_text() == "epoch,loss\n1,\n"
     with pytest.raises(DataError, match="columns of one length"):
-        figures.save_figure(figures.training_curves([]), stem, {"epoch": [1, 2], "loss": [1.0]})
+        save_figure(figures.training_curves([]), stem, {"epoch": [1, 2], "loss": [1.0]})
+
+
+def test_a_saved_figure_has_300_dots_per_inch_unless_it_would_be_endless(tmp_path: Path) -> None:
+    for size, dots in (((2.0, 1.0), 300), ((1.0, 100.0), 160)):
+        figure = canvas.new_figure(size)
+        png, _ = save_figure(figure, tmp_path / "figure", {"n": [1]})
+        with Image.open(png) as picture:
+            assert picture.size == (size[0] * dots, size[1] * dots)
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    assert canvas.short_name("a" * 30 + "7", 10) == "aaaaa…aaa7"
+    assert len(canvas.short_name("x" * 99)) == 24
+    assert canvas.short_name("x" * 24) == "x" * 24
 
 
 def test_no_figure_touches_pyplot() -> None:

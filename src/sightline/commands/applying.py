@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,10 +15,23 @@ from sightline.commands.options import (
     RUN,
     command_line,
     find,
+    is_typed,
     print_json,
     renew_report,
     say,
+    typed_options,
 )
+from sightline.errors import UsageError
+
+TTA = click.option(
+    "--tta", type=click.Choice(["none", "flip", "essential", "comprehensive"]), default=None,
+    help="Views of each picture to average; by default as the run says.",
+)  # fmt: skip
+CALIBRATION = click.option(
+    "--use-calibration/--no-calibration", "use_calibration", default=None,
+    help="By default a calibration is used where the run has one.",
+)  # fmt: skip
+FILE = click.Path(path_type=Path)
 
 
 @click.command()
@@ -25,11 +39,20 @@ from sightline.commands.options import (
 @click.option("--split", type=click.Choice(["val", "test"]), default="val", show_default=True,
               help="val as often as you like; each reading of test is recorded.")  # fmt: skip
 @CHECKPOINT
+@TTA
+@CALIBRATION
 @DEVICE
 @EXP_DIR_OPTION
 @JSON_OPTION
 def evaluate(
-    run: str, split: str, checkpoint: str, device: str, exp_dir: Path, as_json: bool
+    run: str,
+    split: str,
+    checkpoint: str | None,
+    tta: str | None,
+    use_calibration: bool | None,
+    device: str,
+    exp_dir: Path,
+    as_json: bool,
 ) -> None:
     """Score a split with a trained run and renew its report.
 
@@ -40,7 +63,13 @@ def evaluate(
 
     folder = find(run, exp_dir)
     result = evaluate_run(
-        folder, split, command=command_line(), checkpoint=checkpoint, device=device
+        folder,
+        split,
+        command=command_line(),
+        checkpoint=checkpoint,
+        tta=tta,
+        use_calibration=use_calibration,
+        device=device,
     )
     report_path = renew_report(folder)
     if as_json:
@@ -56,25 +85,131 @@ def evaluate(
 
 @click.command()
 @RUN
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="A .csv or .json file.")  # fmt: skip
+@click.argument("inputs", nargs=-1)
+@click.option("--out", type=FILE, default=None, help="A .csv or .json file.")
+@click.option("--sample", type=FILE, default=None,
+              help="A sample submission: answer its ids, in its order.")  # fmt: skip
+@click.option("--images", type=FILE, default=None, help="The folder of the sample's images.")
+@click.option("--config", "source", default=None, metavar="FILE",
+              help="An inference file; KEY=VALUE and options change it.")  # fmt: skip
+@TTA
+@CALIBRATION
+@click.option("--accept-accuracy", type=click.FloatRange(0, 1, max_open=True), default=None,
+              help="Abstain where validation shows less than this accuracy; 0: never.")  # fmt: skip
 @CHECKPOINT
 @DEVICE
 @EXP_DIR_OPTION
-def predict(
-    run: str, inputs: tuple[Path, ...], out: Path, checkpoint: str, device: str, exp_dir: Path
-) -> None:
+def predict(run: str, inputs: tuple[str, ...], source: str | None, **options: Any) -> None:
     """Write a trained run's answers for images, folders of images, or a CSV that lists them.
 
     \b
-    Example: sightline predict latest new_photos --out predictions.csv
+    Examples:
+      sightline predict latest new_photos --out predictions.csv
+      sightline predict latest --sample sample_submission.csv --images test
+      sightline predict --config infer.yaml infer.tta=flip
     """
+    if source is not None:
+        words = [run, *inputs] if is_typed("run") else []
+        _predict_by_file(source, words, typed_options(options))
+    elif options["sample"] is not None:
+        _predict_sample(run, inputs, options)
+    else:
+        _predict_inputs(run, inputs, options)
+
+
+def _predict_by_file(source: str, words: list[str], given: dict[str, Any]) -> None:
+    """What --config does: the words are KEY=VALUE, but for one that may name a run."""
+    from sightline.inference import load_inference, run_inference
+
+    runs = [word for word in words if "=" not in word]
+    if len(runs) > 1:
+        raise UsageError(
+            "With --config, the images are named in the file.",
+            expected="KEY=VALUE, or a run",
+            got=" ".join(runs),
+            remedy="set images=FOLDER",
+        )
+    keys = {"sample": "sample_csv"}
+    keys |= {name: f"infer.{name}" for name in ("tta", "use_calibration", "accept_accuracy")}
+    flags = {keys.get(name, name): value for name, value in given.items()}
+    if runs:
+        flags["run"] = runs[0]
+    config = load_inference(source, [word for word in words if "=" in word], flags=flags)
+    run_inference(config, say=click.echo)
+
+
+def _predict_sample(run: str, inputs: tuple[str, ...], options: dict[str, Any]) -> None:
+    from sightline.submission import write_submission
+
+    if inputs:
+        raise UsageError(
+            "With --sample, the ids say which images are answered for.",
+            got=" ".join(inputs),
+            remedy="name their folder with --images FOLDER",
+        )
+    folder = find(run, options.pop("exp_dir"))
+    write_submission(folder, **options, say=click.echo)
+
+
+def _predict_inputs(run: str, inputs: tuple[str, ...], options: dict[str, Any]) -> None:
     from sightline.prediction import predict_files, require_writable, write_predictions
 
+    if options.pop("images") is not None:
+        raise UsageError(
+            "--images is used only with --sample or --config.",
+            remedy="name the images after the run: sightline predict RUN FOLDER --out FILE",
+        )
+    if not inputs:
+        raise click.MissingParameter(param_hint="'INPUTS...'", param_type="argument")
+    out, exp_dir = options.pop("out"), options.pop("exp_dir")
+    if out is None:
+        raise click.MissingParameter(param_hint="'--out'", param_type="option")
+    del options["sample"]
     require_writable(out)
     columns, rows = predict_files(
-        find(run, exp_dir), inputs, checkpoint=checkpoint, device=device, say=say
+        find(run, exp_dir), [Path(name) for name in inputs], **options, say=say
     )
     write_predictions(out, columns, rows)
     click.echo(f"{len(rows)} predictions in {out}")
+
+
+@click.command("infer-config")
+@click.argument("names", nargs=-1, metavar="[YYYYMMDD|RUN] FILES...")
+@click.option("--latest-train", is_flag=True, help="The run that latest-train leads to.")
+@click.option("--latest", is_flag=True, help="The newest run that has a checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@EXP_DIR_OPTION
+def infer_config(
+    names: tuple[str, ...], latest_train: bool, latest: bool, dry_run: bool, exp_dir: Path
+) -> None:
+    """Point inference files at a run; all else in them stays as it is.
+
+    \b
+    Examples:
+      sightline infer-config --latest-train infer.yaml
+      sightline infer-config 20260901 infer.yaml --dry-run
+    """
+    from sightline.infer_config import apply_change, choose_run, plan_changes
+
+    if latest_train and latest:
+        raise UsageError(
+            "--latest-train and --latest name two runs.", remedy="leave out one of them"
+        )
+    files = [Path(name) for name in (names if latest_train or latest else names[1:])]
+    if not files:
+        raise UsageError(
+            "Nothing says which file to change, or which run to point it at.",
+            expected="--latest-train, --latest, YYYYMMDD or a run, and then files",
+            remedy="for example: sightline infer-config --latest-train infer.yaml",
+        )
+    which = None if latest_train or latest else names[0]
+    run = choose_run(exp_dir, which=which, newest=latest, say=say)
+    for change in plan_changes(files, run):
+        backup = None if dry_run else apply_change(change)
+        click.echo(f"{change.file}: {change.old} -> {change.new}")
+        if change.old == change.new:
+            click.echo("  unchanged")
+        elif backup is not None:
+            click.echo(f"  the file as it was: {backup}")
+    if dry_run:
+        click.echo("nothing was written (--dry-run)")

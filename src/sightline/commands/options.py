@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,17 @@ def renew_report(run: RunFolder) -> Path:
     from sightline.reports.run_page import write_run_report
 
     return write_run_report(run.path)
+
+
+def is_typed(name: str) -> bool:
+    """Tell whether a parameter of the command was given, and is not its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if is_typed(name)}
 
 
 def command_line() -> list[str]:

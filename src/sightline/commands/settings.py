@@ -42,9 +42,12 @@ def config(source: str, overrides: tuple[str, ...]) -> None:
     Example: sightline config classify/basic train.epochs=20 > mine.yaml
     """
     from sightline.config import load_config, render_config
+    from sightline.inference import INFERENCE_CONFIGS
     from sightline.trained import TASK_CONFIGS
+    from sightline.tuning.settings import SEARCH_CONFIGS
 
-    loaded = load_config(source, overrides, tasks=TASK_CONFIGS)
+    kinds = {**TASK_CONFIGS, **SEARCH_CONFIGS, **INFERENCE_CONFIGS}
+    loaded = load_config(source, overrides, tasks=kinds)
     click.echo(render_config(loaded, relative_to=Path.cwd()), nl=False)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,12 +31,30 @@ def demo(task: str, folder: Path) -> None:
         f"output.exp_dir={folder / 'experiments'}",
         f"output.logs_dir={folder / 'logs'}",
     ]
-    _train_and_report(f"{task}/digits", settings, test=True)
+    _run(f"{task}/digits", settings, {"test": True})
 
 
 @click.command()
 @click.argument("source", required=False)
 @OVERRIDES
+@click.option("--config", "config", metavar="PATH", default=None,
+              help="The same as SOURCE: a recipe or a configuration file.")  # fmt: skip
+@click.option("--mode", type=click.Choice(["basic", "highperf", "full-pipeline"]), default="basic",
+              show_default=True, help="basic: train as configured. highperf: with the recipe "
+              "classify/highperf below your settings. full-pipeline: every fold, then the sealed "
+              "test and a submission.")  # fmt: skip
+@click.option("--optimize", is_flag=True,
+              help="Search for hyper-parameters first; stops there without --auto-continue.")  # fmt: skip
+@click.option("--n-trials", type=click.IntRange(min=1), default=None,
+              help="Trials of the search; by default those of its space.")  # fmt: skip
+@click.option("--optuna-config", "space", metavar="SPACE", default=None,
+              help="Search space: classify/optuna, classify/optuna-fast, or a file.")  # fmt: skip
+@click.option("--auto-continue", is_flag=True, help="After the search, train with what it found.")
+@click.option("--use-calibration", is_flag=True,
+              help="After training, fit a calibration on validation and use it from then on.")  # fmt: skip
+@click.option("--skip-training", is_flag=True,
+              help="Only search (with --optimize), or only apply the latest run, or --resume RUN, "
+              "to data.sample_csv.")  # fmt: skip
 @click.option("--resume", metavar="RUN", is_flag=False, flag_value="latest", default=None,
               help="Go on with an unfinished run: its id, its folder, or latest.")  # fmt: skip
 @click.option("--resume-anyway", "anyway", metavar="KEY", multiple=True,
@@ -45,16 +64,18 @@ def demo(task: str, folder: Path) -> None:
 def train(
     source: str | None,
     overrides: tuple[str, ...],
+    config: str | None,
     resume: str | None,
     anyway: tuple[str, ...],
-    test: bool,
+    **flags: Any,
 ) -> None:
-    """Train a recipe or a configuration file.
+    """Train a recipe or a configuration file, with a search before and a submission after it.
 
     \b
     Examples:
       sightline train classify/basic data.root=photos train.epochs=20 --test
       sightline train mine.yaml train.lr=3e-4
+      sightline train mine.yaml --mode full-pipeline --optimize --auto-continue --use-calibration
       sightline train --resume
     """
     if source is not None and "=" in source:
@@ -62,37 +83,53 @@ def train(
     if resume is not None and "=" in resume:
         # `--resume KEY=VALUE`: the name of the run was left out.
         overrides, resume = (resume, *overrides), "latest"
+    if source is not None and config is not None:
+        raise UsageError(
+            "Two configurations are named.",
+            got=f"{source} and --config {config}",
+            remedy="name one of them",
+        )
+    source = source or config
     if anyway and resume is None:
         raise UsageError(
             "--resume-anyway says what may differ from a run that goes on, and none was named.",
             remedy="add --resume RUN, or leave it out",
         )
-    if source is None and resume is None:
+    if flags["optimize"] and resume is not None:
+        raise UsageError(
+            "--optimize and --resume contradict each other.",
+            expected="a search goes on by itself when the same command is given again",
+            remedy="leave out one of them",
+        )
+    applies = flags["skip_training"] and not flags["optimize"]
+    if source is None and resume is None and not applies:
         raise UsageError(
             "Nothing says what to train.",
             expected="a recipe or a configuration file, or --resume RUN",
             remedy="see `sightline recipes`, for example: "
             "sightline train classify/basic data.root=FOLDER",
         )
-    _train_and_report(source, overrides, resume=resume, anyway=anyway, test=test)
+    _run(source, overrides, flags, resume=resume, anyway=anyway)
 
 
-def _train_and_report(
+def _run(
     source: str | None,
     overrides: Sequence[str],
+    flags: Mapping[str, Any],
     *,
     resume: str | None = None,
     anyway: Sequence[str] = (),
-    test: bool = False,
 ) -> None:
-    from sightline.pipeline import train_and_report
+    from sightline.pipeline import Plan, Request, run_pipeline
     from sightline.resume import Resume
 
-    train_and_report(
-        source,
-        overrides,
-        command=command_line(),
-        resume=None if resume is None else Resume(resume, anyway),
-        test=test,
-        say=click.echo if is_first_process() else None,
+    run_pipeline(
+        Request(
+            source,
+            overrides,
+            command_line(),
+            plan=Plan(**flags),
+            resume=None if resume is None else Resume(resume, anyway),
+            say=click.echo if is_first_process() else None,
+        )
     )

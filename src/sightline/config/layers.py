@@ -70,11 +70,17 @@ class Layer:
         return Path.cwd()
 
 
-def read_source(source: str) -> Layer:
-    """Return what a recipe, or a YAML file with the recipe it builds on, says."""
+def read_source(source: str, *, recipe: str | None = None) -> Layer:
+    """Return what a recipe, or a YAML file with the recipe it builds on, says.
+
+    `recipe` stands in for the one that is named.
+    """
     if Path(source).is_file() or source.endswith((".yaml", ".yml")):
-        return _read_file(Path(source), label=f"{source}:", folder=Path(source).absolute().parent)
-    return _read_recipe(source, ())
+        folder = Path(source).absolute().parent
+        return _read_file(Path(source), label=f"{source}:", folder=folder, instead=recipe)
+    if recipe is not None:
+        recipe_path(source)  # an unknown name is an error all the same
+    return _read_recipe(recipe or source, ())
 
 
 def one_value(key: Sequence[str], value: Any, label: str) -> Layer:
@@ -107,7 +113,14 @@ def _read_recipe(name: str, above: tuple[str, ...]) -> Layer:
     return _read_file(recipe_path(name), label=label, folder=Path.cwd(), above=(*above, name))
 
 
-def _read_file(file: Path, *, label: str, folder: Path, above: tuple[str, ...] = ()) -> Layer:
+def _read_file(
+    file: Path,
+    *,
+    label: str,
+    folder: Path,
+    above: tuple[str, ...] = (),
+    instead: str | None = None,
+) -> Layer:
     name = label.removesuffix(", line ").removesuffix(":")
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -121,9 +134,12 @@ def _read_file(file: Path, *, label: str, folder: Path, above: tuple[str, ...] =
         ) from None
     tree, lines = read_yaml(text, name)
     origins = {key: Origin(f"{label}{line}", folder) for key, line in lines.items()}
-    if "recipe" not in tree:
+    if "recipe" not in tree and instead is None:
         return Layer(tree, origins)
-    base, where = tree.pop("recipe"), origins.pop(("recipe",)).label
+    base, where = instead, name
+    if "recipe" in tree:
+        named, where = tree.pop("recipe"), origins.pop(("recipe",)).label
+        base = instead or named
     if not isinstance(base, str):
         raise ConfigError(
             "`recipe` does not name a recipe.", expected="text such as classify/basic", where=where

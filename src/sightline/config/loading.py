@@ -25,12 +25,13 @@ def load_config(
     *,
     tasks: Mapping[str, type[Section]],
     flags: Mapping[str, object] | None = None,
+    recipe: str | None = None,
 ) -> Section:
     """Return the configuration of `source`, an instance of the class its `task` has in `tasks`.
 
     `source` is a YAML file, or the name of a recipe. Later wins: defaults, recipe, file,
-    KEY=VALUE in `overrides`, `flags` (dotted key to value; leave out what was not given). All
-    paths are absolute: those of a file start from its folder, all others from the working
+    KEY=VALUE in `overrides`, `flags` (dotted key to value; leave out what was not given). With
+    `recipe` that one stands in for the recipe that the source names, or is. All paths are absolute: those of a file start from its folder, all others from the working
     directory. Raises one ConfigError that lists every problem.
     """
     settings = [(*split_override(text), f"command line {text}") for text in overrides]
@@ -38,7 +39,7 @@ def load_config(
         (tuple(key.split(".")), value, f"command line flag for {key}")
         for key, value in (flags or {}).items()
     ]
-    layer = read_source(source)
+    layer = read_source(source, recipe=recipe)
     for key, value, label in settings:
         if key == ("task",):
             layer = one_value(key, value, label).over(layer)

@@ -42,3 +42,14 @@ class EvalConfig(Section):
     """Probability that the interval covers the true value."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images in one evaluation batch; null: as in training."""
+
+
+class InferConfig(Section):
+    """How a trained classifier is applied, by `evaluate` and `predict` alike."""
+
+    tta: Literal["none", "flip", "essential", "comprehensive"] = "none"
+    """Views of each picture whose probabilities are averaged: 1, 2, 5 or 15."""
+    use_calibration: bool = True
+    """Use the run's calibration where it has one (see `sightline calibrate`)."""
+    accept_accuracy: float | None = Field(default=None, gt=0, lt=1)
+    """Abstain below the confidence above which validation shows this accuracy; null: never."""

@@ -20,11 +20,11 @@ from sightline.data.decoding import (
 )
 from sightline.data.fingerprints import Digests, digests
 from sightline.data.folds import assign_folds, use_fold
-from sightline.data.groups import group_duplicates
+from sightline.data.groups import group_duplicates, units
 from sightline.data.images import Images, find_decoded
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.readers import read_manifest
-from sightline.data.splits import assign_splits
+from sightline.data.splits import assign_splits, units_per_label
 from sightline.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Dataset:
     def part(self, *splits: str) -> Manifest:
         """The samples of some splits."""
         return self.manifest.select(self.manifest.rows(*splits))
+
+    def holding_out(self, fold: int) -> Dataset:
+        """The same samples with one fold as val and the others as fit."""
+        return replace(self, manifest=use_fold(self.manifest, fold))
 
     def without(self, ids: set[str]) -> Dataset:
         """The same samples but for some."""
@@ -111,6 +115,31 @@ def require_known_labels(dataset: Dataset) -> None:
                 remedy="add training samples of these classes, correct the labels, or leave the "
                 "classes out with data.class_names",
             )
+
+
+def unvalidated_classes(dataset: Dataset) -> list[str]:
+    """Classes that validation could have, having 3 groups or more to train on, and does not."""
+    fit, val = dataset.part("fit"), dataset.part("val")
+    if not len(val):
+        return []
+    count = len(dataset.class_names)
+    groups = units_per_label(units(fit), fit.label.codes, count)
+    seen = np.bincount(val.label.codes, minlength=count)
+    return [dataset.class_names[code] for code in np.flatnonzero((groups >= 3) & (seen == 0))]
+
+
+def require_validated_classes(dataset: Dataset, config: DataConfig) -> None:
+    """Raise DataError for such classes, unless `data.on_unvalidated_class` allows them."""
+    names = unvalidated_classes(dataset)
+    if names and config.on_unvalidated_class == "error":
+        raise DataError(
+            f"Validation has no sample of {len(names)} classes, so nothing would show how well "
+            "they are learnt.",
+            expected="samples of every class that has enough of them",
+            got=shortened(names, 10),
+            remedy="move some samples of these classes to validation, leave the classes out with "
+            "data.class_names, or mean it: data.on_unvalidated_class=note",
+        )
 
 
 def open_images(

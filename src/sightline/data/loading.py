@@ -13,15 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from sightline.data.decoding import available_cores
 from sightline.data.images import Images
-from sightline.data.views import (
-    Augmentation,
-    central_view,
-    colour_matrix,
-    generator,
-    random_view,
-    render,
-)
+from sightline.data.presets import Augmentation
+from sightline.data.tta import TestView
+from sightline.data.views import Fit, central_view, colour_matrix, random_view, render
 from sightline.errors import DataError
+from sightline.random_numbers import generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +51,11 @@ class ImageLoader:
     """Batches of a manifest's images; every epoch and every batch can be had again by its number.
 
     With an augmentation the order is a new permutation in each epoch and images are random views;
-    without, rows come in order as central squares. Order and views depend on the seed, the epoch
-    and the sample ids alone, not on the order of rows or the number of workers. With several
-    processes, each takes its share of every batch. A new pass ends the one before it.
+    without, rows come in order as central squares (`fit` pad: whole, with filled margins), or as
+    one test `view` of them. Order and views depend on the seed, the epoch, the sample ids and, if
+    the augmentation has a schedule, the number of `epochs`; not on the order of rows or the number
+    of workers. With several processes, each takes its share of every batch. A new pass ends the
+    one before it.
     """
 
     def __init__(  # noqa: PLR0913 (keywords that have nothing in common)
@@ -66,19 +64,24 @@ class ImageLoader:
         *,
         size: int,
         batch_size: int,
+        fit: Fit = "crop",
         augment: Augmentation | None = None,
+        epochs: int = 1,
+        view: TestView | None = None,
         seed: int = 0,
         workers: int = 0,
         shard: Shard | None = None,
         pin_memory: bool = False,
     ) -> None:
+        if augment is not None and view is not None:
+            raise ValueError("a test view is of what evaluation sees, without augmentation")
         self._batch_size = batch_size
         self._seed = seed
         self._shuffle = augment is not None
         self._shard = shard or Shard()
         self._plan = _EpochPlan()
         self._loader = DataLoader(
-            _Batches(images, size, augment, seed),
+            _Batches(images, _Look(size, fit, augment, max(epochs, 1), view), seed),
             batch_size=None,
             sampler=self._plan,
             num_workers=workers,
@@ -160,13 +163,23 @@ class _EpochPlan:
         return len(self.keys)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a batch shows of its images."""
+
+    size: int
+    fit: Fit
+    augment: Augmentation | None
+    epochs: int
+    view: TestView | None
+
+
 class _Batches(Dataset[Any]):
     """Makes the batch of a key (epoch, rows); has no state, so any worker makes the same one."""
 
-    def __init__(self, images: Images, size: int, augment: Augmentation | None, seed: int) -> None:
+    def __init__(self, images: Images, look: _Look, seed: int) -> None:
         self._images = images
-        self._size = size
-        self._augment = augment
+        self._look = look
         self._seed = seed
 
     def __getitem__(self, key: tuple[int, npt.NDArray[np.int64]]) -> Batch | DataError:
@@ -177,18 +190,22 @@ class _Batches(Dataset[Any]):
             return error
 
     def _batch(self, epoch: int, rows: npt.NDArray[np.int64]) -> Batch:
-        size, ranges, manifest = self._size, self._augment, self._images.manifest
+        look, manifest = self._look, self._images.manifest
+        size, fit = look.size, look.fit
+        ranges = look.augment and look.augment.at(epoch, look.epochs)
         pixels = np.empty((len(rows), size, size, 3), np.uint8)
         colour = np.empty((len(rows), 3, 4), np.float32) if ranges and ranges.color else None
         ids = [str(manifest.id[row]) for row in rows]
         for number, row in enumerate(rows):
             image = self._images[int(row)]
             if ranges is None:
-                view = central_view(*image.shape[:2])
+                view = central_view(image.shape[0], image.shape[1], fit)
             else:
                 random = generator(self._seed, epoch, ids[number])
-                view = random_view(random, *image.shape[:2], size=size, ranges=ranges)
+                view = random_view(random, *image.shape[:2], size=size, ranges=ranges, fit=fit)
             render(image, view, size, pixels[number])
+            if look.view is not None:
+                pixels[number] = look.view(pixels[number], ids[number])
             if colour is not None:
                 colour[number] = colour_matrix(view, pixels[number])
         return Batch(

@@ -10,7 +10,9 @@ import numpy as np
 
 from sightline.data.csv_reader import read_csv
 from sightline.data.folder_reader import read_folder
+from sightline.data.listed_files import require_folder
 from sightline.data.manifest import TEXT, Category, Manifest, shortened
+from sightline.data.table import read_header
 from sightline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest
             workers=config.workers,
         )
     if config.train_csv is not None:
+        _require_inference_files(config)
         manifest = read_csv(config, require_files=require_files)
     elif config.root is not None:
         manifest = read_folder(config.root, class_names=config.class_names)
@@ -54,6 +57,14 @@ def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest
     if config.group_pattern is not None:
         return group_by_pattern(manifest, config.group_pattern)
     return manifest
+
+
+def _require_inference_files(config: DataConfig) -> None:
+    """Raise DataError for a sample submission or its folder that the end would miss."""
+    if config.sample_csv is not None:
+        read_header(config.sample_csv, [config.id_col, config.target_col])
+    if config.image_dir_test is not None:
+        require_folder(config.image_dir_test, setting="data.image_dir_test")
 
 
 def group_by_pattern(manifest: Manifest, pattern: str) -> Manifest:

@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sightline.config.section import Section
+from sightline.data.presets import augmentation
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Source = Literal["none", "folder", "csv", "manifest", "digits"]
 
 # Which keys only one source reads: set with another source they would be ignored in silence.
@@ -22,6 +24,7 @@ _SOURCE_KEYS: dict[Source, str] = {
 _CSV: tuple[Source, ...] = ("csv",)
 _READ_BY: dict[str, tuple[Source, ...]] = {
     "image_dir_train": ("csv", "manifest"),
+    "image_dir_test": _CSV,
     "sample_csv": _CSV,
     "image_ext": _CSV,
     "id_col": _CSV,
@@ -39,25 +42,53 @@ _READ_BY: dict[str, tuple[Source, ...]] = {
 class AugmentConfig(Section):
     """Random changes to training pictures; every key left empty takes the preset's value."""
 
-    preset: Literal["none", "basic", "strong"] = "basic"
-    """The set of values to start from; none leaves only the resize that evaluation uses."""
+    preset: Literal["none", "basic", "strong", "document", "hard"] = "basic"
+    """The set of values to start from; none leaves only the resize that evaluation uses, document
+    is for scans and photos of text, hard grows with the epochs."""
     scale: tuple[float, float] | None = None
     """Least and greatest share of the picture's area that a crop keeps, each above 0 and at most
     1."""
-    flip: Annotated[float, Field(ge=0, le=1)] | None = None
+    flip: Probability | None = None
     """Probability of a horizontal flip."""
     rotate: Annotated[float, Field(ge=0, le=180)] | None = None
     """Greatest rotation to either side, in degrees."""
     color: Annotated[float, Field(ge=0, le=1)] | None = None
     """Greatest relative change of brightness, contrast and saturation."""
-    erase: Annotated[float, Field(ge=0, le=1)] | None = None
+    erase: Probability | None = None
     """Probability of erasing a rectangle."""
 
+    vflip: Probability | None = None
+    """Probability of a vertical flip."""
+    quarter_turns: Probability | None = None
+    """Probability of a rotation by 90, 180 or 270 degrees."""
+    randaugment: Annotated[int, Field(ge=0, le=8)] | None = None
+    """Number of RandAugment's operations on each picture (Cubuk et al. 2020)."""
+    randaugment_magnitude: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Strength of these operations; 1 is the paper's magnitude 10."""
+    shadow: Probability | None = None
+    """Probability of the shadow of a fold."""
+    downscale: Probability | None = None
+    """Probability of losing detail: down to 0.6 to 0.9 of the side and back."""
+    blur: Probability | None = None
+    """Probability of a Gaussian blur of up to 0.9 pixels, for pictures of 224."""
+    noise: Probability | None = None
+    """Probability of noise with a deviation of 3 to 12 of 255."""
+    jpeg: Probability | None = None
+    """Probability of JPEG artefacts, of quality 60 to 95."""
+    schedule: tuple[Probability, Probability] | None = None
+    """Factors of the probabilities of erase, rotate, vflip and all keys below it, before the first
+    epoch and in the last; linear in between."""
+
     @model_validator(mode="after")
-    def _check_scale(self) -> Self:
+    def _check_ranges(self) -> Self:
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(
                 f"scale must be two shares, 0 < least <= greatest <= 1, got {list(self.scale)}"
+            )
+        if self.randaugment_magnitude is not None and not augmentation(self).randaugment:
+            raise ValueError(
+                "randaugment_magnitude is used only with randaugment; set for example "
+                "randaugment to 2"
             )
         return self
 
@@ -75,6 +106,8 @@ class DataConfig(Section):
     """The sample submission, whose ids and order a submission must have."""
     image_dir_train: Path | None = None
     """The folder of the table's pictures; without it the folder that holds the table."""
+    image_dir_test: Path | None = None
+    """The folder of the sample submission's pictures; without it the folder that holds it."""
     image_ext: str = ".jpg"
     """Added to an id that is no file name; other image extensions are tried after it."""
     id_col: str = "ID"
@@ -113,11 +146,13 @@ class DataConfig(Section):
     folds: Annotated[int, Field(ge=0)] = 0
     """Number of cross-validation folds over everything but the test; 0 for one validation split."""
     valid_fold: Annotated[int, Field(ge=0)] | Literal["all"] = 0
-    """The fold to validate on, counted from 0; `all` in turn is not there yet."""
+    """The fold to validate on, counted from 0; `all` trains every fold in turn, in one run."""
     stratify: bool = True
     """Keep the share of every class alike in all splits and folds."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a file that cannot be decoded; skip logs and counts it."""
+    on_unvalidated_class: Literal["error", "note"] = "error"
+    """What to do where a class has 3 groups or more for training and none for validation."""
     min_image_size: Annotated[int, Field(ge=0)] = 0
     """Least width and height in pixels; `check` names what is smaller."""
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -127,6 +162,9 @@ class DataConfig(Section):
     """Keep decoded pictures on disk; auto does so while they fit."""
     cache_dir: Path | None = None
     """Where the cache lives; without it the user's cache folder."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How a picture is made square: crop takes the central square, pad takes the whole picture and
+    fills the margins."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes to training pictures."""
 

@@ -59,11 +59,27 @@ def read_table(
         try:
             return _read(file, handle, columns, optional=optional or {})
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"The table {file} is not UTF-8 text.",
-                got=f"byte 0x{error.object[error.start]:02x} that cannot be read",
-                remedy="save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')",
-            ) from error
+            raise _not_text(file, error) from error
+
+
+def read_header(file: Path, wanted: Sequence[str]) -> tuple[list[str], str]:
+    """The names of a table's columns, and the delimiter that finds most of the wanted ones.
+
+    Raises DataError for a file that is missing, empty or not text.
+    """
+    with _open(file) as handle:
+        try:
+            return _header(file, handle, wanted)
+        except UnicodeDecodeError as error:
+            raise _not_text(file, error) from error
+
+
+def _not_text(file: Path, error: UnicodeDecodeError) -> DataError:
+    return DataError(
+        f"The table {file} is not UTF-8 text.",
+        got=f"byte 0x{error.object[error.start]:02x} that cannot be read",
+        remedy="save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')",
+    )
 
 
 def _open(file: Path) -> TextIO:

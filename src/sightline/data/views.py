@@ -6,64 +6,23 @@ order of the batches changes what a sample looks like. Lengths are pixels, colou
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from sightline.data.decode import Pixels, planes, resize
+from sightline.data.effects import FILL, Effect, apply, draw_effects, rotated
+from sightline.data.presets import Augmentation
 
-if TYPE_CHECKING:
-    from sightline.data.settings import AugmentConfig
+Fit = Literal["crop", "pad"]
+"""How a picture is made square: its central square, or the whole of it with filled margins."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. ITU-R BT.601 weights of grey."""
-FILL = np.array([124, 116, 104], np.uint8)
-"""ImageNet's mean colour; what an erased rectangle is filled with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """The ranges that random views are drawn from."""
-
-    scale: tuple[float, float]
-    """Smallest and largest fraction of the image's area that is cut out."""
-    ratio: tuple[float, float]
-    """Narrowest and widest aspect ratio of the cut, relative to the output's."""
-    flip: float
-    """Probability of a mirror image."""
-    rotate: float
-    """Largest rotation in degrees, either way."""
-    color: float
-    """Largest change of brightness, contrast and saturation as a fraction."""
-    erase: float
-    """Probability of erasing a rectangle (Zhong et al. 2020)."""
-
-
-PRESETS = {
-    "none": Augmentation((1.0, 1.0), (1.0, 1.0), flip=0.0, rotate=0.0, color=0.0, erase=0.0),
-    "basic": Augmentation((0.6, 1.0), (0.8, 1.25), flip=0.5, rotate=0.0, color=0.2, erase=0.0),
-    "strong": Augmentation(
-        (0.25, 1.0), (0.75, 4 / 3), flip=0.5, rotate=15.0, color=0.4, erase=0.25
-    ),
-}
-
-
-def augmentation(config: AugmentConfig) -> Augmentation:
-    """The preset with the values that were set instead."""
-    preset = PRESETS[config.preset]
-    return Augmentation(
-        scale=preset.scale if config.scale is None else config.scale,
-        ratio=preset.ratio,
-        flip=preset.flip if config.flip is None else config.flip,
-        rotate=preset.rotate if config.rotate is None else config.rotate,
-        color=preset.color if config.color is None else config.color,
-        erase=preset.erase if config.erase is None else config.erase,
-    )
 
 
 class Box(NamedTuple):
@@ -79,6 +38,7 @@ class View(NamedTuple):
     """Everything random about one sample in one epoch."""
 
     box: Box
+    """In pixels of the image; what lies outside is filled."""
     mirrored: bool = False
     degrees: float = 0.0
     brightness: float = 1.0
@@ -86,55 +46,73 @@ class View(NamedTuple):
     saturation: float = 1.0
     erased: Box | None = None
     """In pixels of the output."""
+    upended: bool = False
+    turns: int = 0
+    """Quarter turns counter-clockwise."""
+    effects: tuple[Effect, ...] = ()
 
 
-def generator(seed: int, epoch: int, sample: str) -> np.random.Generator:
-    """The random numbers of one sample in one epoch; the same on every machine."""
-    name = f"{seed}/{epoch}/{sample}".encode()
-    key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key))
-
-
-def central_view(height: int, width: int) -> View:
-    """The largest central square; what evaluation sees."""
-    side = min(height, width)
+def central_view(height: int, width: int, fit: Fit = "crop") -> View:
+    """What evaluation sees: the largest central square, or for pad the smallest around it all."""
+    side = min(height, width) if fit == "crop" else max(height, width)
     return View(Box((height - side) // 2, (width - side) // 2, side, side))
 
 
 def random_view(
-    random: np.random.Generator, height: int, width: int, *, size: int, ranges: Augmentation
+    random: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    size: int,
+    ranges: Augmentation,
+    fit: Fit = "crop",
 ) -> View:
     """A random crop (Szegedy et al. 2015) with the changes the ranges allow, for a square output.
 
-    Where no box of the ranges fits, the crop is the central square, and nothing is erased.
+    With pad the crop is one of the filled square. Where no box of the ranges fits, it is what
+    evaluation sees, and nothing is erased.
     """
     change = ranges.color
     draw = random.random(8).tolist()
-    return View(
-        box=_random_box(random, height, width, ranges.scale, ranges.ratio)
-        or central_view(height, width).box,
+    view = View(
+        box=_random_crop(random, height, width, ranges, fit)
+        or central_view(height, width, fit).box,
         mirrored=draw[0] < ranges.flip,
-        degrees=ranges.rotate * (2 * draw[1] - 1),
+        degrees=ranges.rotate * (2 * draw[1] - 1) if draw[6] < ranges.share else 0.0,
         brightness=1 + change * (2 * draw[2] - 1),
         contrast=1 + change * (2 * draw[3] - 1),
         saturation=1 + change * (2 * draw[4] - 1),
         erased=_random_box(random, size, size, (0.02, 0.33), (0.3, 3.3))
-        if draw[5] < ranges.erase
+        if draw[5] < ranges.erase * ranges.share
         else None,
+    )
+    if ranges.is_plain:
+        return view
+    # After all others, so that the numbers of plain ranges stay what they were.
+    upended, turned, turns = random.random(3).tolist()
+    return view._replace(
+        upended=upended < ranges.vflip * ranges.share,
+        turns=1 + int(3 * turns) if turned < ranges.quarter_turns * ranges.share else 0,
+        effects=draw_effects(random, ranges, size),
     )
 
 
 def render(image: Pixels, view: View, size: int, out: Pixels) -> None:
-    """Write the geometry of a view into `out` (size, size, 3); colours are left to the device."""
-    top, left, height, width = view.box
-    square = planes(image[top : top + height, left : left + width])
-    if (height, width) != (size, size):
-        square = resize(square, height=size, width=size)
+    """Write a view into `out` (size, size, 3), all but the colours, left to the device.
+
+    In this order: crop, rotation, mirror images, quarter turns, effects, erasing.
+    """
+    square = _cut(image, view.box, size)
     if view.degrees:
-        square = _rotated(square, view.degrees)
-    if view.mirrored:
-        square = torch.flip(square, (3,))
+        square = rotated(square, view.degrees)
+    mirrored = [axis for axis, wanted in ((2, view.upended), (3, view.mirrored)) if wanted]
+    if mirrored:
+        square = torch.flip(square, mirrored)
+    if view.turns:
+        square = torch.rot90(square, view.turns, (2, 3))
     torch.from_numpy(out).permute(2, 0, 1).copy_(square[0])
+    if view.effects:
+        out[:] = apply(out, view.effects)
     if view.erased is not None:
         top, left, height, width = view.erased
         out[top : top + height, left : left + width] = FILL
@@ -158,12 +136,63 @@ def colour_matrix(view: View, rendered: Pixels) -> npt.NDArray[np.float32]:
     return matrix
 
 
+def _cut(image: Pixels, box: Box, size: int) -> torch.Tensor:
+    """The planes (1, 3, size, size) of a box, filled where it reaches over the image's edges."""
+    (top, bottom), (left, right) = (
+        (max(low, 0), min(low + span, length))
+        for low, span, length in zip(box[:2], box[2:], image.shape[:2], strict=True)
+    )
+    part = planes(image[top:bottom, left:right])
+    if (bottom - top, right - left) == (box.height, box.width):
+        whole = (box.height, box.width) == (size, size)
+        return part if whole else resize(part, height=size, width=size)
+    rows = _scaled(top - box.top, bottom - box.top, size / box.height)
+    columns = _scaled(left - box.left, right - box.left, size / box.width)
+    square = planes(np.tile(FILL, (size, size, 1)))
+    square[:, :, rows, columns] = resize(
+        part, height=rows.stop - rows.start, width=columns.stop - columns.start
+    )
+    return square
+
+
+def _scaled(low: int, high: int, scale: float) -> slice:
+    """Where a span lies after scaling, in whole pixels, at least one."""
+    start = min(round(low * scale), math.ceil(high * scale) - 1)
+    return slice(start, max(round(high * scale), start + 1))
+
+
+def _random_crop(
+    random: np.random.Generator, height: int, width: int, ranges: Augmentation, fit: Fit
+) -> Box | None:
+    """A random box of the image, or for pad of the square around it, moved to the image's places.
+
+    It keeps as much of the image's area as the ranges say, so never the margins alone.
+    """
+    if fit == "crop":
+        return _random_box(random, height, width, ranges.scale, ranges.ratio)
+    square = central_view(height, width, fit).box
+
+    def keeps_enough(box: Box) -> bool:
+        rows = min(box.top + box.height + square.top, height) - max(box.top + square.top, 0)
+        columns = min(box.left + box.width + square.left, width) - max(box.left + square.left, 0)
+        kept = max(rows, 0) * max(columns, 0)
+        return kept >= ranges.scale[0] * height * width
+
+    box = _random_box(
+        random, square.height, square.width, ranges.scale, ranges.ratio, accepts=keeps_enough
+    )
+    if box is None:
+        return None
+    return box._replace(top=box.top + square.top, left=box.left + square.left)
+
+
 def _random_box(
     random: np.random.Generator,
     height: int,
     width: int,
     scale: tuple[float, float],
     ratio: tuple[float, float],
+    accepts: Callable[[Box], bool] = lambda box: True,
 ) -> Box | None:
     """A box of random area and aspect inside the image; None when ten tries give none that fits."""
     if scale == (1.0, 1.0):
@@ -175,20 +204,7 @@ def _random_box(
         if 0 < box_width <= width and 0 < box_height <= height:
             top = int(random.integers(height - box_height + 1))
             left = int(random.integers(width - box_width + 1))
-            return Box(top, left, box_height, box_width)
+            box = Box(top, left, box_height, box_width)
+            if accepts(box):
+                return box
     return None
-
-
-def _rotated(square: torch.Tensor, degrees: float) -> torch.Tensor:
-    """The planes (1, 3, S, S) turned counter-clockwise; corners hold their reflection."""
-    angle, size = math.radians(degrees), square.shape[-1]
-    cos, sin = math.cos(angle), math.sin(angle)
-    centres = torch.linspace(1 / size - 1, 1 - 1 / size, size)
-    # Where each pixel comes from; as affine_grid, at less than half of its time.
-    grid = torch.empty(1, size, size, 2)
-    torch.add((cos * centres)[None], (-sin * centres)[:, None], out=grid[0, :, :, 0])
-    torch.add((sin * centres)[None], (cos * centres)[:, None], out=grid[0, :, :, 1])
-    turned = torch.nn.functional.grid_sample(
-        square.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return turned.round_().to(torch.uint8)

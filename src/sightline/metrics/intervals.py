@@ -8,7 +8,7 @@ images of one person, page or object where those resemble each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -142,6 +142,40 @@ def bootstrap_confusion(
     value = float(statistic(total[None])[0])
     low, high = _percentiles(np.concatenate(replicates), confidence, value=value)
     return Estimate(value, low, high, n, unit, confidence)
+
+
+def bootstrap_sums(
+    sums: npt.ArrayLike,
+    statistics: Mapping[str, Callable[[Floats], Floats]],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    unit: str = "image",
+) -> dict[str, Estimate]:
+    """Return statistics of column sums with their intervals, all from the same resamples.
+
+    ``sums`` (U, K) holds what each independent unit adds to K totals; a statistic takes a stack of
+    totals (R, K) and returns (R,). Drawing units only changes how often each is added.
+    """
+    _check(resamples, confidence)
+    rows = np.asarray(sums, dtype=np.float64)
+    n = len(rows)
+    if not n:
+        return {name: Estimate(np.nan, np.nan, np.nan, 0, unit, confidence) for name in statistics}
+    generator = np.random.default_rng(seed)
+    totals = []
+    for size in _slices(resamples, n):
+        drawn = generator.integers(n, size=(size, n), dtype=np.uint32)
+        times = np.stack([np.bincount(one, minlength=n) for one in drawn])
+        totals.append(times.astype(np.float64) @ rows)
+    replicates = np.concatenate(totals)
+    estimates = {}
+    for name, statistic in statistics.items():
+        value = float(statistic(rows.sum(axis=0, keepdims=True))[0])
+        low, high = _percentiles(statistic(replicates), confidence, value=value)
+        estimates[name] = Estimate(value, low, high, n, unit, confidence)
+    return estimates
 
 
 def group_confusions(

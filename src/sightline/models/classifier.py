@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sightline.errors import ConfigError
 from sightline.models.backbones import Backbone, create_backbone
 from sightline.models.heads import LinearHead
+from sightline.models.mixing import mixed
 from sightline.models.normalize import Normalize
 from sightline.models.settings import ModelConfig
 from sightline.models.weights import WeightsReport
@@ -27,14 +28,25 @@ class Classifier(nn.Module):
         self.embedding_dim = backbone.embedding_dim
         self.weights_report: WeightsReport | None = backbone.weights
 
-    def forward(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
-        """Logits (B, C) of uint8 images (B, 3, H, W); `colour` as in Normalize."""
-        logits: Tensor = self.head(self.dropout(self.embed(images, colour)))
+    def forward(
+        self, images: Tensor, colour: Tensor | None = None, mix: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, C) of uint8 images (B, 3, H, W); `colour` as in Normalize.
+
+        With `mix` (H, W) every image is mixed with another of the batch after normalisation; see
+        models/mixing.
+        """
+        logits: Tensor = self.head(self.dropout(self.embed(images, colour, mix)))
         return logits
 
-    def embed(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
+    def embed(
+        self, images: Tensor, colour: Tensor | None = None, mix: Tensor | None = None
+    ) -> Tensor:
         """Embeddings (B, D) of uint8 images (B, 3, H, W), before dropout and head."""
-        embeddings: Tensor = self.backbone(self.normalize(images, colour))
+        values = self.normalize(images, colour)
+        if mix is not None:
+            values = mixed(values, mix)
+        embeddings: Tensor = self.backbone(values)
         return embeddings
 
 

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.errors import DataError
-from sightline.reports.history import collect_history, curve_panels
+from sightline.reports.canvas import (
+    GRID,
+    INK,
+    LINES,
+    QUIET,
+    SOFT,
+    dress,
+    key_of,
+    literal,
+    new_figure,
+    say,
+    short_name,
+    whole_numbers,
+)
+from sightline.reports.history import (
+    FOLD_MEAN,
+    Panel,
+    collect_history,
+    curve_panels,
+    fold_title,
+)
 from sightline.reports.pictures import open_thumbnail
-from sightline.runs.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, QUIET, GRID = "#1f2933", "#6b7785", "#e3e8ee"
-LINES = ("#2563b0", "#d9622b", "#2a8a63", "#8a4fb3", "#b0333f", "#8a6d1d", "#3f7f93", "#6b7785")
 COUNTS_UP_TO = 24
 """Above this many classes the cells are too small to hold a number."""
 
@@ -28,25 +41,43 @@ def training_curves(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Return loss, metrics and learning rate over epochs, from the rows of metrics.jsonl.
 
     A single epoch is a point; missing values are passed over; without rows the figure says so.
+    With several folds each measure has a panel, with a line for each fold and their mean.
     """
-    from matplotlib.ticker import MaxNLocator
-
     history = collect_history(rows)
     panels = curve_panels(history)
-    figure = _new_figure((10, 3.1 * max(1, len(panels))))
+    figure = new_figure((10, 3.1 * max(1, len(panels))))
     if not panels:
-        return _say(figure, "No epoch has been recorded yet.")
+        return say(figure, "No epoch has been recorded yet.")
     for axes, panel in zip(_rows_of_axes(figure, len(panels)), panels, strict=True):
-        for place, (name, values) in enumerate(panel.columns.items()):
-            points = [(e, v) for e, v in zip(history.epochs, values, strict=True) if v is not None]
-            epochs, numbers = zip(*points, strict=True)
-            color = LINES[place % len(LINES)]
-            axes.plot(epochs, numbers, color=color, marker="o", markersize=3, label=name)
-        _dress(axes, title=panel.title, x_label="epoch")
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=8, ncols=1 + (len(panel.columns) > 6))
+        draw_panel(axes, panel, history.epochs)
     return figure
+
+
+def draw_panel(axes: Axes, panel: Panel, epochs: Sequence[int]) -> None:
+    """Draw each column of a panel as a line over the epochs; the mean of folds is a bold one."""
+    for place, (name, values) in enumerate(panel.columns.items()):
+        points = [(e, v) for e, v in zip(epochs, values, strict=True) if v is not None]
+        drawn, numbers = zip(*points, strict=True)
+        # After eight columns the colours start again, dashed.
+        style = "-" if place < len(LINES) else "--"
+        color, width = LINES[place % len(LINES)], 1.6
+        if name == FOLD_MEAN:
+            color, width, style = INK, 2.6, "-"
+        label = _curve_label(name, by_measure=panel.by_measure)
+        axes.plot(
+            drawn, numbers, style, color=color, marker="o", markersize=3, linewidth=width,
+            label=label,
+        )  # fmt: skip
+    dress(axes, title=panel.title, x_label="epoch", grid="both")
+    whole_numbers(axes.xaxis)
+    if panel.by_measure:
+        key_of(axes)
+    else:
+        key_of(axes, loc="best", bbox_to_anchor=None, ncols=1 + (len(panel.columns) > 6))
+
+
+def _curve_label(column: str, *, by_measure: bool) -> str:
+    return fold_title(column) if by_measure else column
 
 
 def confusion_figure(
@@ -65,9 +96,9 @@ def confusion_figure(
     if not normalize:
         shown = counts
     side = min(16.0, 3.2 + 0.42 * len(names)) if len(names) <= 30 else 13.0
-    figure = _new_figure((side + 0.8, side))
+    figure = new_figure((side + 0.8, side))
     if not len(names):
-        return _say(figure, "There are no classes.")
+        return say(figure, "There are no classes.")
     axes = figure.add_subplot()
     top = max(1.0 if normalize else 0.0, float(shown.max())) or 1.0
     image = axes.imshow(shown, cmap="Blues", vmin=0.0, vmax=top)
@@ -80,7 +111,7 @@ def confusion_figure(
             color = "white" if shown[row, column] > 0.55 * top else INK
             text = f"{counts[row, column]:.0f}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-    _dress(axes, title="Confusion matrix", x_label="prediction")
+    dress(axes, title="Confusion matrix", x_label="prediction")
     axes.set_ylabel("truth", color=QUIET, fontsize=9)
     return figure
 
@@ -88,24 +119,24 @@ def confusion_figure(
 def per_class_figure(per_class: Sequence[Mapping[str, Any]]) -> Figure:
     """Return F1 of each class as bars from the weakest up, with precision and recall as marks."""
     rows = sorted(per_class, key=lambda row: float(row["f1"]), reverse=True)
-    figure = _new_figure((8, 1.4 + 0.26 * max(4, len(rows))))
+    figure = new_figure((8, 1.4 + 0.26 * max(4, len(rows))))
     if not rows:
-        return _say(figure, "There are no classes.")
+        return say(figure, "There are no classes.")
     axes = figure.add_subplot()
     places = range(len(rows))
-    axes.barh(places, [r["f1"] for r in rows], color="#c9dcf2", height=0.66, label="F1")
+    axes.barh(places, [r["f1"] for r in rows], color=SOFT, height=0.66, label="F1")
     for key, marker, color in (("precision", "|", LINES[0]), ("recall", ".", LINES[1])):
         values = [r[key] for r in rows]
         axes.scatter(values, places, marker=marker, s=60, color=color, label=key, zorder=3)
-    labels = [f"{_short(str(r['name']))}  ({r['support']})" for r in rows]
+    labels = [f"{short_name(str(r['name']))}  ({r['support']})" for r in rows]
     axes.set_yticks(list(places), labels, fontsize=8)
-    _literal(axes.get_yticklabels())
+    literal(axes.get_yticklabels())
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    _dress(axes, title="Each class (number of images)", x_label="score")
+    key_of(axes)
+    dress(axes, title="Each class (number of images)", x_label="score")
     return figure
 
 
@@ -114,9 +145,9 @@ def image_grid(files: Sequence[Path], captions: Sequence[str], *, columns: int =
     pairs = list(zip(files, captions, strict=True))
     columns = max(1, min(columns, len(pairs)))
     lines = max(1, -(-len(pairs) // columns))
-    figure = _new_figure((1.8 * columns, 2.1 * lines))
+    figure = new_figure((1.8 * columns, 2.1 * lines))
     if not pairs:
-        return _say(figure, "There are no pictures.")
+        return say(figure, "There are no pictures.")
     for place, (file, caption) in enumerate(pairs, start=1):
         axes = figure.add_subplot(lines, columns, place)
         axes.set_axis_off()
@@ -127,34 +158,6 @@ def image_grid(files: Sequence[Path], captions: Sequence[str], *, columns: int =
         else:
             axes.imshow(picture)
     return figure
-
-
-def save_figure(figure: Figure, stem: Path, columns: Mapping[str, Sequence[Any]]) -> list[Path]:
-    """Write ``stem.png`` and, beside it, ``stem.csv`` with the data it shows; return both paths.
-
-    ``columns`` maps a heading to its values, all of one length; None becomes an empty cell. Each
-    file is written beside its place and renamed, so a reader never meets half of one.
-    """
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise DataError(
-            "The data behind a figure does not form a table.",
-            expected="columns of one length",
-            got=lengths,
-            where=stem,
-        )
-    picture, table = io.BytesIO(), io.StringIO(newline="")
-    with warnings.catch_warnings():
-        # A letter that no installed font has is drawn as a box; the CSV has it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(picture, format="png")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".csv")]
-    write_atomically(paths[0], picture.getvalue())
-    write_atomically(paths[1], table.getvalue())
-    return paths
 
 
 def confusion_columns(
@@ -169,45 +172,14 @@ def confusion_columns(
     }
 
 
-def _new_figure(size: tuple[float, float]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _rows_of_axes(figure: Figure, count: int) -> list[Axes]:
     return [figure.add_subplot(count, 1, place + 1) for place in range(count)]
-
-
-def _say(figure: Figure, sentence: str) -> Figure:
-    figure.text(0.5, 0.5, sentence, ha="center", va="center", color=QUIET)
-    return figure
-
-
-def _dress(axes: Axes, *, title: str, x_label: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel(x_label, color=QUIET, fontsize=9)
-    axes.tick_params(colors=QUIET, labelsize=8, length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _name_cells(axes: Axes, names: Sequence[str]) -> None:
     stride = 1 if len(names) <= 60 else -(-len(names) // 50)
     places = list(range(0, len(names), stride))
-    labels = [_short(names[place]) for place in places]
+    labels = [short_name(names[place]) for place in places]
     axes.set_xticks(places, labels, rotation=90)
     axes.set_yticks(places, labels)
-    _literal([*axes.get_xticklabels(), *axes.get_yticklabels()])
-
-
-def _literal(labels: Iterable[Any]) -> None:
-    for label in labels:
-        label.set_parse_math(False)  # a dollar sign in a class name is no formula
-
-
-def _short(name: str, limit: int = 24) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    literal([*axes.get_xticklabels(), *axes.get_yticklabels()])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import fsum, isfinite
 from typing import Any
 
 NOT_MEASURES = frozenset({"time", "event", "fold", "epoch", "step", "split"})
+KINDS = ("Loss", "Metric", "Learning rate", "Other measures")
+FOLD_MEAN = "mean of folds"
 RESOURCES = frozenset({"time_s", "images_per_s", "mem_MiB", "gpu_mem_MiB"})
 
 
@@ -54,32 +56,68 @@ def collect_history(rows: Iterable[Mapping[str, Any]]) -> History:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart: a title and its columns."""
+    """One chart: a title and its columns.
+
+    ``by_measure``: one measure of several folds, a column for each, ``FOLD_MEAN`` the last.
+    """
 
     title: str
     columns: dict[str, list[float | None]]
+    by_measure: bool = False
 
 
 def curve_panels(history: History) -> list[Panel]:
     """Return the charts of a history; measures without a value and resources are left out.
 
-    Measures between 0 and 1 share a chart; those on another scale get their own.
+    Measures between 0 and 1 share a chart; those on another scale get their own. With several
+    folds every measure has a chart of its own, titled by its name: five folds of six measures
+    in one chart could not be told apart.
     """
-    titles = ("Loss", "Metric", "Learning rate", "Other measures")
-    groups: dict[str, list[str]] = {title: [] for title in titles}
+    groups: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for column, values in history.columns.items():
-        name = measure(column)
-        if name in RESOURCES:
-            continue
-        if name == "lr" or name.startswith("lr_"):
-            groups["Learning rate"].append(column)
-        elif "loss" in name:
-            groups["Loss"].append(column)
-        else:
-            fraction = all(0 <= v <= 1 for v in values if v is not None)
-            groups["Metric" if fraction else "Other measures"].append(column)
+        if measure(column) not in RESOURCES:
+            groups[_kind(column, values)].append(column)
     panels = [Panel(title, history.only(names)) for title, names in groups.items()]
+    if len(folds_of(history)) > 1:
+        order = dict.fromkeys(measure(name) for panel in panels for name in panel.columns)
+        panels = [fold_panel(history, name) for name in order]
     return [panel for panel in panels if panel.columns]
+
+
+def fold_panel(history: History, name: str) -> Panel:
+    """Return one measure of every fold, with the mean over folds where each of them has a value.
+
+    Folds may stop at different epochs; a mean over those still running would jump there.
+    """
+    columns = history.only(c for c in history.columns if c.startswith(f"{name} (fold "))
+    if len(columns) > 1:
+        columns[FOLD_MEAN] = [
+            fsum(values) / len(values) if None not in values else None
+            for values in zip(*columns.values(), strict=True)
+        ]
+        columns = {k: v for k, v in columns.items() if any(x is not None for x in v)}
+    return Panel(name, columns, by_measure=True)
+
+
+def folds_of(history: History) -> list[int]:
+    """Return the numbers of the folds that have a value, in ascending order."""
+    return sorted({n for name in history.columns if (n := fold_number(name)) is not None})
+
+
+def fold_number(column: str) -> int | None:
+    """Return the fold of a column; None where it has none.
+
+    >>> fold_number("valid_loss (fold 3)"), fold_number("lr")
+    (3, None)
+    """
+    digits = column.rpartition(" (fold ")[2].removesuffix(")")
+    return int(digits) if digits.isdigit() else None
+
+
+def fold_title(column: str) -> str:
+    """Return what a fold's curve is called where the measure is known: ``fold 3`` or ``mean``."""
+    number = fold_number(column)
+    return "mean" if number is None else f"fold {number}"
 
 
 def measure(column: str) -> str:
@@ -89,6 +127,16 @@ def measure(column: str) -> str:
     ('valid_loss', 'lr')
     """
     return column.split(" (fold ", 1)[0]
+
+
+def _kind(column: str, values: list[float | None]) -> str:
+    name = measure(column)
+    if name == "lr" or name.startswith("lr_"):
+        return "Learning rate"
+    if "loss" in name:
+        return "Loss"
+    fraction = all(0 <= v <= 1 for v in values if v is not None)
+    return "Metric" if fraction else "Other measures"
 
 
 def _number(value: Any) -> float | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import RunError
+from sightline.reports.fold_scores import FoldScores, read_fold_scores
 
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 LOG_LINES = 80
@@ -22,7 +23,8 @@ class RunRecord:
     """One run as its files tell it; every part but ``info`` may be missing.
 
     ``info`` is run.json, ``rows`` metrics.jsonl, ``evaluations`` the metrics file of each split,
-    and ``notes`` say in plain sentences what could not be used.
+    ``folds`` fold_results.yaml, ``calibration`` and ``ensemble`` the files of these names, and
+    ``notes`` say in plain sentences what could not be used.
     """
 
     folder: Path
@@ -32,7 +34,17 @@ class RunRecord:
     config: Mapping[str, Any] = field(default_factory=dict)
     evaluations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     log_tail: str | None = None
+    folds: FoldScores | None = None
+    calibration: Mapping[str, Any] | None = None
+    ensemble: Mapping[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether the run trained every fold, so that its val predictions are out-of-fold ones."""
+        data = self.config.get("data")
+        every = isinstance(data, Mapping) and data.get("valid_fold") == "all"
+        return every or bool(self.folds and self.folds.oof)
 
     def predictions(self, split: str) -> Iterator[dict[str, str]]:
         """Yield the rows of the split's predictions file; none where there is no file."""
@@ -55,6 +67,9 @@ def read_run_record(run_folder: Path) -> RunRecord:
         config=_parse_config(config_text, notes),
         evaluations=_read_evaluations(run_folder / "predictions", notes),
         log_tail=_read_log_tail(run_folder, info),
+        folds=_read_folds(run_folder / "fold_results.yaml", notes),
+        calibration=_read_object(run_folder / "calibration.json", notes),
+        ensemble=_read_object(run_folder / "ensemble.json", notes),
         notes=notes,
     )
 
@@ -123,6 +138,28 @@ def _read_evaluations(folder: Path, notes: list[str]) -> Mapping[str, Mapping[st
             found[split] = content
     order = {"test": 0, "val": 1, "train": 3}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 2), item[0])))
+
+
+def _read_folds(path: Path, notes: list[str]) -> FoldScores | None:
+    text = _text(path)
+    if text is None:
+        return None
+    import yaml
+
+    try:
+        scores = read_fold_scores(yaml.safe_load(text))
+    except yaml.YAMLError:
+        scores = None
+    if scores is None:
+        notes.append(f"{path.name} could not be read and is not shown.")
+    return scores
+
+
+def _read_object(path: Path, notes: list[str]) -> Mapping[str, Any] | None:
+    content = _json(path) if path.is_file() else None
+    if path.is_file() and not isinstance(content, dict):
+        notes.append(f"{path.name} could not be read and is not shown.")
+    return content if isinstance(content, dict) else None
 
 
 def _read_log_tail(folder: Path, info: Mapping[str, Any]) -> str | None:

@@ -5,24 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from sightline.errors import RunError
+from sightline.reports.canvas import save_figure
 from sightline.reports.figures import (
     confusion_columns,
     confusion_figure,
     per_class_figure,
-    save_figure,
     training_curves,
 )
+from sightline.reports.fold_figures import write_fold_figures
 from sightline.reports.history import collect_history
+from sightline.reports.inference_figures import write_inference_figures
+from sightline.reports.prediction_table import is_prediction_table
 from sightline.reports.record import read_run_record
+from sightline.reports.reliability import write_reliability_figures
 
 
 def write_run_figures(run_folder: Path) -> list[Path]:
-    """Write the curves and each evaluated split's confusions and class scores; the files' paths."""
+    """Write every figure that the run's files have data for and return the files' paths.
+
+    Those are the curves, the figures of folds, the confusions and class scores of each evaluated
+    split, reliability diagrams, and the figures of each table of predictions with a confidence
+    (``predictions_SPLIT/``). RunError where there is nothing to draw.
+    """
     record, folder = read_run_record(run_folder), run_folder / "figures"
     files: list[Path] = []
     if any(row.get("event") == "epoch" for row in record.rows):
         table = collect_history(record.rows).table()
         files += save_figure(training_curves(record.rows), folder / "curves", table)
+    files += write_fold_figures(folder, record.folds, record.rows)
     for split, scores in record.evaluations.items():
         names, matrix = scores.get("class_names"), scores.get("confusion")
         if names and matrix:
@@ -33,6 +43,10 @@ def write_run_figures(run_folder: Path) -> list[Path]:
         if rows:
             columns = {key: [row[key] for row in rows] for key in rows[0]}
             files += save_figure(per_class_figure(rows), folder / f"classes_{split}", columns)
+    files += write_reliability_figures(folder, record.calibration, record.evaluations)
+    for file in sorted((run_folder / "predictions").glob("*.csv")):
+        if is_prediction_table(file):
+            files += write_inference_figures(folder / f"predictions_{file.stem}", file)
     if not files:
         raise RunError(
             "The run has nothing to draw yet.",

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from sightline.metrics.intervals import plural
-from sightline.reports import sections
+from sightline.reports import member_sections, sections
+from sightline.reports.curve_section import curves_section
 from sightline.reports.record import RunRecord, read_run_record
-from sightline.reports.wording import choice_sentence, moment, number, sealed_sentence
+from sightline.reports.rendering import render_page
+from sightline.reports.wording import choice_sentence, moment, sealed_sentence
 from sightline.runs.files import write_atomically
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-_HERE = Path(__file__).parent
-_STYLES = ("uPlot.min.css", "run.css")
-_SCRIPTS = ("uPlot.iife.min.js", "run.js")
 _STATUS = {
     "created": "has not started",
     "running": "is still running, or was killed",
@@ -46,8 +38,11 @@ def render_run_report(record: RunRecord, *, image_root: Path | None = None) -> s
     """Return the page of a run as HTML; every part the run does not have is left out."""
     built = [
         sections.headline_section(record),
-        sections.curves_section(record),
+        member_sections.folds_section(record),
+        member_sections.ensemble_section(record),
+        curves_section(record),
         sections.classes_section(record),
+        member_sections.calibration_section(record),
         sections.mistakes_section(record, image_root),
         sections.data_section(record),
         sections.config_section(record),
@@ -57,7 +52,8 @@ def render_run_report(record: RunRecord, *, image_root: Path | None = None) -> s
     info = record.info
     status = str(info.get("status") or "unknown")
     times = info.get("times")
-    return _render(
+    return render_page(
+        "run.html.j2",
         {
             "name": str(info.get("name") or record.folder.name),
             "task": info.get("task"),
@@ -71,40 +67,7 @@ def render_run_report(record: RunRecord, *, image_root: Path | None = None) -> s
             "test": sealed_sentence(record),
             "notes": record.notes,
             "sections": [section for section in built if section],
-        }
+        },
+        styles=("uPlot.min.css", "run.css"),
+        scripts=("uPlot.iife.min.js", "run.js"),
     )
-
-
-def _render(data: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, plural=plural)
-    scripts = [_asset(name) for name in _SCRIPTS]
-    page = environment.get_template("run.html.j2").render(
-        **data,
-        styles=[Markup(_asset(name)) for name in _STYLES],
-        scripts=[Markup(script) for script in scripts],
-        script_hashes=[_fingerprint(script) for script in scripts],
-        license=Markup(_asset("uPlot.LICENSE.txt")),
-    )
-    return page + "\n"
-
-
-def _asset(name: str) -> str:
-    return (_HERE / "static" / name).read_text(encoding="utf-8").replace("\r\n", "\n").strip()
-
-
-def _fingerprint(script: str) -> Markup:
-    from markupsafe import Markup
-
-    # The page's policy names its own scripts, so a script smuggled in by a name would not run.
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return Markup(f"'sha256-{digest}'")

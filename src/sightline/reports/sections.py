@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightline.reports.history import collect_history, curve_panels
 from sightline.reports.mistakes import find_mistakes
 from sightline.reports.record import RunRecord
 from sightline.reports.wording import duration, metric_title, moment, split_title
@@ -15,7 +14,6 @@ from sightline.reports.wording import duration, metric_title, moment, split_titl
 HEAT_MAP_UP_TO = 30
 """Above this many classes the confusion matrix becomes a list of what was confused most."""
 TOP_CONFUSIONS = 40
-MEASURE_ROWS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,9 @@ def headline_section(record: RunRecord) -> PageSection | None:
     splits = [
         {
             "name": split,
-            "title": split_title(split),
+            "title": split_title(split, out_of_fold=record.out_of_fold),
+            "out_of_fold": record.out_of_fold and split == "val",
+            "calibration": _calibration_cards(result),
             "epoch": result.get("epoch"),
             "checkpoint": result.get("checkpoint"),
             "loss": result.get("loss"),
@@ -48,32 +48,6 @@ def headline_section(record: RunRecord) -> PageSection | None:
     return PageSection("headline", "Result", data) if splits else None
 
 
-def curves_section(record: RunRecord) -> PageSection | None:
-    """Return one chart for each kind of measure, and the same numbers as a table."""
-    history = collect_history(record.rows)
-    panels = curve_panels(history)
-    if not panels:
-        return None
-    best = record.info.get("best")
-    epoch = best.get("epoch") if isinstance(best, Mapping) else None
-    charts = [
-        {
-            "title": panel.title,
-            "names": [metric_title(name) for name in panel.columns],
-            "data": [history.epochs, *panel.columns.values()],
-        }
-        for panel in panels
-    ]
-    data = {
-        "charts": charts,
-        "best_epoch": epoch if isinstance(epoch, int) else None,
-        "columns": [metric_title(name) for name in history.columns],
-        "rows": list(zip(history.epochs, *history.columns.values(), strict=True))[-MEASURE_ROWS:],
-        "epochs": len(history.epochs),
-    }
-    return PageSection("curves", "Training", data)
-
-
 def classes_section(record: RunRecord) -> PageSection | None:
     """Return confusion and scores of each class, for every evaluated split that has classes."""
     splits = []
@@ -85,7 +59,7 @@ def classes_section(record: RunRecord) -> PageSection | None:
             splits.append(
                 {
                     "name": split,
-                    "title": split_title(split),
+                    "title": split_title(split, out_of_fold=record.out_of_fold),
                     "heat": _heat_rows(matrix, names) if len(names) <= HEAT_MAP_UP_TO else None,
                     "names": names,
                     "confusions": _top_confusions(matrix, names),
@@ -102,7 +76,7 @@ def mistakes_section(record: RunRecord, image_root: Path | None) -> PageSection 
         if found.rows:
             data = {
                 "split": split,
-                "split_title": split_title(split),
+                "split_title": split_title(split, out_of_fold=record.out_of_fold),
                 "cards": found.worst,
                 "wrong": found.wrong,
                 "rows": found.rows,
@@ -165,6 +139,16 @@ def environment_section(record: RunRecord) -> PageSection:
 def log_section(record: RunRecord) -> PageSection | None:
     """Return the last lines of the log file, where the run folder has one."""
     return PageSection("log", "Log", {"text": record.log_tail}) if record.log_tail else None
+
+
+def _calibration_cards(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    content = result.get("calibration")
+    if not isinstance(content, Mapping):
+        return []
+    # The first one is what people ask for; the others are in the section on calibration.
+    ece = content.get("ece")
+    estimate = ece if isinstance(ece, Mapping) else {"value": ece}
+    return [{"title": metric_title("ece"), **estimate}] if estimate.get("value") is not None else []
 
 
 def _heat_rows(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[dict[str, Any]]:

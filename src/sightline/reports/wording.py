@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline.reports.history import measure
-from sightline.reports.record import RunRecord
+
+if TYPE_CHECKING:
+    from sightline.reports.record import RunRecord
 
 MISSING = "–"
 _TITLES = {
@@ -16,7 +18,8 @@ _TITLES = {
     "val_loss": "validation loss",
     "train_loss": "training loss",
 }
-_WORDS = {"f1": "F1", "auroc": "AUROC", "map": "mAP", "ece": "ECE", "pro": "PRO"}
+_WORDS = {"f1": "F1", "nll": "NLL", "auroc": "AUROC", "map": "mAP", "ece": "ECE", "pro": "PRO"}
+_UNSEALED = " The test split played no part in that choice."
 _SPLITS = {"val": "validation", "train": "training", "oof": "out-of-fold"}
 
 
@@ -33,9 +36,14 @@ def metric_title(name: str) -> str:
     return title + name[len(plain) :]
 
 
-def split_title(split: str) -> str:
-    """Return the name of a split in a sentence: val is validation, train is training."""
-    return _SPLITS.get(split, split)
+def split_title(split: str, *, out_of_fold: bool = False) -> str:
+    """Return the name of a split in a sentence: val is validation, train is training.
+
+    >>> split_title("val"), split_title("val", out_of_fold=True), split_title("train")
+    ('validation', 'validation (out of fold)', 'training')
+    """
+    title = _SPLITS.get(split, split)
+    return f"{title} (out of fold)" if out_of_fold and split == "val" else title
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -72,15 +80,32 @@ def duration(start: Any, end: Any) -> str:
         seconds = round(span.total_seconds())
     except (ValueError, TypeError):
         return MISSING
-    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    return time_span(seconds)
+
+
+def time_span(seconds: float) -> str:
+    """Return a number of seconds as people say it.
+
+    >>> time_span(3723.0), time_span(61), time_span(2.4)
+    ('1 h 2 min', '1 min 1 s', '2 s')
+    """
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
 def choice_sentence(record: RunRecord) -> str:
     """Return how the checkpoint behind the numbers was chosen, in one plain sentence."""
     best = record.info.get("best")
+    if record.folds and record.folds.folds:
+        return (
+            "Each fold keeps the checkpoint of the epoch that was best on the fold's own held-out "
+            "images; its epoch stands in the table of folds." + _UNSEALED
+        )
+    if record.ensemble:
+        return "An ensemble is not trained: its members' checkpoints were chosen in their own runs."
     if not isinstance(best, Mapping) or best.get("metric") is None:
         return "No epoch has been marked as the best one, so no checkpoint was chosen by a metric."
     train = record.config.get("train")
@@ -94,7 +119,7 @@ def choice_sentence(record: RunRecord) -> str:
     name = name if name[1:2].isupper() else name[:1].lower() + name[1:]
     if split or not name.startswith(("validation", "training")):
         name += f" on the {split_title(split or 'val')} split"
-    seal = "" if split == "test" else " The test split played no part in that choice."
+    seal = "" if split == "test" else _UNSEALED
     return (
         f"The best checkpoint is that of epoch {best.get('epoch', '?')}, the one with the "
         f"{extreme} {name} ({number(best.get('value'), 4)}).{seal}"

@@ -98,7 +98,8 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
 def _is_after(row: Mapping[str, Any], *, step: int, fold: int | None) -> bool:
     row_fold = row.get("fold")
     if fold is not None and row_fold is not None and row_fold != fold:
-        return bool(row_fold > fold)
+        # The row over all folds comes after each of them.
+        return row_fold == "all" or bool(row_fold > fold)
     row_step = row.get("step")
     return row_step is not None and bool(row_step > step)
 

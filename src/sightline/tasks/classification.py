@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
+from sightline.config.sections import InferConfig
 from sightline.losses.smoothed_cross_entropy import SmoothedCrossEntropy, class_weights
 from sightline.metrics.classification import (
     confusion_matrix,
@@ -20,16 +21,21 @@ from sightline.metrics.classification import (
 )
 from sightline.models.classifier import Classifier, create_classifier
 from sightline.models.freezing import freeze_matching
+from sightline.models.mixing import Mix, Mixing
+from sightline.random_numbers import generator
 from sightline.tasks.classification_result import (
     HEADLINE,
     ClassificationResult,
     classification_result,
     prediction_rows,
+    softmax,
 )
 from sightline.tasks.config import TaskConfig
+from sightline.tasks.task import Calibrator, Part
 from sightline.training.callbacks import Callback
 from sightline.training.evaluator import join_by_id
 from sightline.training.recipe import optimizer_and_schedule
+from sightline.training.runtime import process
 from sightline.training.settings import TrainConfig, trainer_config
 from sightline.training.trainer import BaseTrainer
 
@@ -43,6 +49,18 @@ class ClassifyTrainConfig(TrainConfig):
     """Share of each target given to all classes alike (Szegedy et al. 2016)."""
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weigh classes by the inverse of their size, its square root, or not."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of mixup: blend each image and its label with another's (Zhang et al. 2018); 0: off."""
+    cutmix: float = Field(default=0.0, ge=0)
+    """Alpha of CutMix: put a square of another image into each (Yun et al. 2019); 0: off."""
+    mix_probability: float = Field(default=1.0, gt=0, le=1)
+    """Share of the batches that are mixed; with mixup and cutmix each half of these."""
+
+    @model_validator(mode="after")
+    def _mixing_is_used(self) -> ClassifyTrainConfig:
+        if self.mix_probability != 1.0 and not (self.mixup or self.cutmix):
+            raise ValueError("mix_probability is used only with mixup or cutmix, as in mixup=0.2")
+        return self
 
     @model_validator(mode="after")
     def _scores_are_better_when_higher(self) -> ClassifyTrainConfig:
@@ -57,6 +75,7 @@ class ClassifyConfig(TaskConfig):
     task: Literal["classify"] = "classify"
     """Image classification."""
     train: ClassifyTrainConfig = ClassifyTrainConfig()
+    infer: InferConfig = InferConfig()
 
     @model_validator(mode="after")
     def _frozen_statistics_exist(self) -> ClassifyConfig:
@@ -74,11 +93,26 @@ class ClassificationTrainer(BaseTrainer):
 
     train: ClassifyTrainConfig
     steps_per_epoch: int
+    seed: int = 0
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """The loss of a batch of augmented images."""
-        logits = self.model(batch.images, batch.colour)
-        return {"loss": self.loss_fn(logits, batch.labels)}
+        """The loss of a batch of augmented, perhaps mixed images."""
+        mix = self._mix_of(batch, batch_idx)
+        if mix is None:
+            logits = self.model(batch.images, batch.colour)
+            return {"loss": self.loss_fn(logits, batch.labels)}
+        logits = self.model(batch.images, batch.colour, mix.shares)
+        return {"loss": self.loss_fn(logits, mix.targets(batch.labels, logits.shape[1]))}
+
+    def _mix_of(self, batch: Any, batch_idx: int) -> Mix | None:
+        """How the batch is mixed: a function of the seed, the epoch, and its number and process."""
+        train = self.train
+        if not (train.mixup or train.cutmix) or len(batch.images) < 2:
+            return None
+        name = f"mixing of batch {batch_idx} in process {process().rank}"
+        random = generator(self.seed, self.progress.epoch + 1, name)
+        mixing = Mixing(train.mixup, train.cutmix, train.mix_probability)
+        return mixing.draw(random, batch.images.shape[-1])
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Ids, logits (B, C) in float32 and targets (B,) of a batch."""
@@ -137,11 +171,37 @@ class ClassificationTask:
             callbacks=callbacks,
         )
         trainer.train, trainer.steps_per_epoch = train, steps_per_epoch
+        trainer.seed = config.project.seed
         return trainer
 
     def forward(self, model: torch.nn.Module, batch: Any) -> dict[str, Any]:
         """Ids, logits (B, C) in float32 and targets (B,) of a batch."""
         return _forward(model, batch)
+
+    def combine(
+        self, parts: Sequence[Part], ids: Sequence[str], *, calibrator: Calibrator | None
+    ) -> dict[str, Any]:
+        """Logits (N, C) whose softmax is the weighted mean of the parts' probabilities.
+
+        Those of a single part stay as they are. A sample counts the parts that have it, and each
+        has at least one; targets (N,) are the same in all.
+        """
+        place = {one: row for row, one in enumerate(ids)}
+        total, weights = np.zeros((len(ids), 0)), np.zeros(len(ids))
+        targets = np.full(len(ids), -1, np.int64)
+        for part in parts:
+            rows = np.array([place[one] for one in part.rows["ids"]], np.int64)
+            logits = _calibrated(part.rows["logits"].astype(np.float64), part.calibrator)
+            if not total.shape[1]:
+                total = np.zeros((len(ids), logits.shape[1]))
+            single = len(parts) == 1
+            total[rows] += logits if single else part.weight * softmax(logits)
+            weights[rows] += part.weight
+            targets[rows] = part.rows["targets"]
+        if len(parts) > 1:
+            # The smallest float keeps the logarithm finite where every part says 0.
+            total = np.log(np.maximum(total / weights[:, None], np.finfo(np.float64).tiny))
+        return {"ids": list(ids), "logits": _calibrated(total, calibrator), "targets": targets}
 
     def evaluate(
         self,
@@ -169,6 +229,10 @@ class ClassificationTask:
         """The most probable class, its probability, and every class's probability."""
         rows = join_by_id(outputs)
         return prediction_rows(rows["ids"], rows["logits"].astype(np.float64), class_names)
+
+
+def _calibrated(logits: Any, calibrator: Calibrator | None) -> Any:
+    return logits if calibrator is None else calibrator.apply(logits)
 
 
 def _forward(model: torch.nn.Module, batch: Any) -> dict[str, Any]:

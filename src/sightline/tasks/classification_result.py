@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sightline.metrics.calibration import CalibrationScores, calibration_scores
 from sightline.metrics.classification import (
     absent_classes,
     accuracy,
@@ -41,6 +42,8 @@ class ClassificationResult:
     headline: dict[str, Estimate]
     loss: float
     """Mean cross-entropy in nats, without smoothing or weights."""
+    calibration: CalibrationScores
+    """How far the probabilities can be believed, as they are used."""
 
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
@@ -59,6 +62,7 @@ class ClassificationResult:
             "absent_classes": [self.class_names[code] for code in absent_classes(confusion)],
             "confusion": confusion.tolist(),
             "class_names": list(self.class_names),
+            "calibration": self.calibration.as_dict(),
         }
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
@@ -69,8 +73,9 @@ class ClassificationResult:
         return [columns[0], "target", *columns[1:]], rows
 
     def summary(self) -> list[str]:
-        """One line per headline score, with its interval and n."""
-        return [f"{name} {estimate}" for name, estimate in self.headline.items()]
+        """One line per headline score and one for the ECE, with interval and n."""
+        lines = [f"{name} {estimate}" for name, estimate in self.headline.items()]
+        return [*lines, f"ece {self.calibration.ece}"]
 
 
 def classification_result(
@@ -101,7 +106,17 @@ def classification_result(
         for name, score in HEADLINE.items()
     }
     loss = mean_cross_entropy(logits, targets)
-    return ClassificationResult(ids, targets, softmax(logits), tuple(class_names), headline, loss)
+    calibration = calibration_scores(
+        logits,
+        targets,
+        groups=groups,
+        resamples=config.eval.bootstrap,
+        confidence=config.eval.confidence,
+        seed=config.project.seed,
+    )
+    return ClassificationResult(
+        ids, targets, softmax(logits), tuple(class_names), headline, loss, calibration
+    )
 
 
 def prediction_rows(

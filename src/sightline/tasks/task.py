@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
@@ -24,6 +24,22 @@ class Result(Protocol):
 
     def summary(self) -> list[str]:
         """The headline in words, one line per score, each with n and interval."""
+
+
+class Calibrator(Protocol):
+    """Makes probabilities say how often they are right."""
+
+    def apply(self, logits: Any) -> Any:
+        """Calibrated logits (N, C)."""
+
+
+class Part(NamedTuple):
+    """What one model says, of all samples or of some."""
+
+    rows: dict[str, Any]
+    """Joined rows, as join_by_id returns them."""
+    weight: float
+    calibrator: Calibrator | None
 
 
 class Task(Protocol):
@@ -48,6 +64,11 @@ class Task(Protocol):
 
     def forward(self, model: nn.Module, batch: Any) -> dict[str, Any]:
         """What `evaluate` needs of one batch, with the samples' `ids`."""
+
+    def combine(
+        self, parts: Sequence[Part], ids: Sequence[str], *, calibrator: Calibrator | None
+    ) -> dict[str, Any]:
+        """One output, rows in the order of the ids, of what several models or views say."""
 
     def evaluate(
         self,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from sightline.config.section import Section
+from sightline.errors import TrainingError
+
+DEFAULT_EFFECTIVE_BATCH = 64
+"""Images behind one optimizer step with batch_size auto, where nothing is said."""
 
 
 class StepConfig(Section):
@@ -69,8 +73,10 @@ class TrainConfig(StepConfig):
     """auto (CUDA, then CPU), cpu, cuda, cuda:N or mps."""
     img_size: int = Field(default=224, ge=8)
     """Side of the square the model sees, in pixels."""
-    batch_size: int = Field(default=32, ge=1)
-    """Images in one batch, over all processes together."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
+    """Images in one batch, over all processes together; auto measures which size is fastest."""
+    effective_batch_size: int | None = Field(default=None, ge=1)
+    """Images behind one optimizer step, which batch_size auto keeps; null: 64."""
     epochs: int = Field(default=10, ge=0)
     """Passes over the training images."""
     optimizer: str = "adamw"
@@ -107,6 +113,31 @@ class TrainConfig(StepConfig):
     """Modules that never learn, by name; * is a wildcard, as in backbone.layer1*."""
     log_interval: int = Field(default=50, ge=1)
     """Steps between lines of the log file."""
+
+    @property
+    def images_per_batch(self) -> int:
+        """The batch size as a number; `auto` has to be settled before anything is trained."""
+        if self.batch_size == "auto":
+            raise TrainingError(
+                "train.batch_size=auto was not settled before it was used.",
+                expected="a number, which `sightline train` finds by measuring",
+                remedy="set train.batch_size=NUMBER",
+            )
+        return self.batch_size
+
+    @model_validator(mode="after")
+    def _batch_size_keys_are_used(self) -> TrainConfig:
+        if self.batch_size != "auto" and self.effective_batch_size is not None:
+            raise ValueError(
+                "effective_batch_size is used only with batch_size auto, "
+                f"and batch_size is {self.batch_size}"
+            )
+        if self.batch_size == "auto" and self.accumulate_steps != 1:
+            raise ValueError(
+                "accumulate_steps is not read with batch_size auto, which finds it; "
+                "say how many images are behind a step with effective_batch_size"
+            )
+        return self
 
     @model_validator(mode="after")
     def _scheduler_keys_are_used(self) -> TrainConfig:

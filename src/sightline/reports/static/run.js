@@ -61,8 +61,10 @@
     const few = chart.data[0].length <= 60;
     const series = chart.names.map((label, i) => ({
       label,
-      stroke: color(`--c${(i % 8) + 1}`),
-      width: 2,
+      // The mean of folds is bold; after eight lines the colours start again, dashed.
+      stroke: i === chart.bold ? color("--ink") : color(`--c${(i % 8) + 1}`),
+      width: i === chart.bold ? 3.5 : chart.bold == null ? 2 : 1.5,
+      dash: i >= 8 && i !== chart.bold ? [6, 4] : undefined,
       spanGaps: true,
       points: { show: few, size: 5 },
       value: (_, value) => show(value),

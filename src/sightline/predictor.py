@@ -1,0 +1,213 @@
+"""The models that answer together for a run: its folds, an ensemble's members, test views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline.calibrated import read_calibration
+from sightline.data.images import Images
+from sightline.data.manifest import Manifest
+from sightline.data.splits_file import read_splits
+from sightline.data.tta import tta_views
+from sightline.errors import DataError, RunError
+from sightline.experiment import SPLITS_FILE, loader_for
+from sightline.runs import RunFolder
+from sightline.tasks import TASKS
+from sightline.tasks.config import TaskConfig
+from sightline.tasks.task import Calibrator, Part, Task
+from sightline.trained import best_checkpoints, load_trained, run_config
+from sightline.training.evaluator import join_by_id
+
+ENSEMBLE_FILE = "ensemble.json"
+Opener = Callable[[Manifest, TaskConfig], Images]
+"""Makes the images of samples for the image size of one member's configuration."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One checkpoint of one run, and how much its answer counts."""
+
+    run: RunFolder
+    checkpoint: str
+    weight: float = 1.0
+    calibrator: Calibrator | None = None
+
+    def trained_on(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """(N,) whether the member learnt from each of the samples."""
+        splits = read_splits(self.run.path / SPLITS_FILE, verify=False)
+        rows = splits.rows("fit")
+        if run_config(self.run).data.valid_fold == "all":
+            fold = int(self.checkpoint.removeprefix("best_fold").removesuffix(".pth"))
+            rows = rows[splits.fold[rows] != fold]
+        learnt = {str(splits.id[row]) for row in rows}
+        return np.array([one in learnt for one in ids], bool)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What a run answers: the mean of probabilities over views, then over members."""
+
+    run: RunFolder
+    config: TaskConfig
+    task: Task
+    members: tuple[Member, ...]
+    tta: str = "none"
+    calibrator: Calibrator | None = None
+    """Applied to what the members say together."""
+    device: str = "auto"
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether any probability is calibrated."""
+        return self.calibrator is not None or any(one.calibrator for one in self.members)
+
+    def describe(self) -> dict[str, Any]:
+        """What answers, as plain data."""
+        return {
+            "checkpoint": ", ".join(dict.fromkeys(one.checkpoint for one in self.members)),
+            "members": len(self.members),
+            "tta": self.tta,
+            "calibrated": self.is_calibrated,
+        }
+
+    def answer(
+        self, samples: Manifest, open_images: Opener, *, held_out: bool = False
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Rows of the samples as used, and as raw: plain view, members' own logits.
+
+        With `held_out` each sample is judged only by the members that were not trained on it, as
+        a validation must. Raises DataError for samples that every member was trained on.
+        """
+        ids = [str(one) for one in samples.id]
+        used: list[Part] = []
+        raw: list[Part] = []
+        answered = np.zeros(len(ids), bool)
+        for member in self.members:
+            rows = np.arange(len(ids))
+            if held_out:
+                rows = np.flatnonzero(~member.trained_on(ids))
+            if not len(rows):
+                continue
+            answered[rows] = True
+            # Of a run's folds one judges each held-out sample, with the weight of the whole run.
+            weight = member.weight * (self._folds_of(member) if held_out else 1)
+            for place, outputs in enumerate(self._views(member, samples.select(rows), open_images)):
+                used.append(Part(outputs, weight / len(tta_views(self.tta)), member.calibrator))
+                if place == 0:
+                    alone = len(self.members) == 1 or not self.is_ensemble
+                    raw.append(Part(outputs, weight, None if alone else member.calibrator))
+        if not answered.all():
+            raise DataError(
+                f"{int((~answered).sum())} samples were trained on by every member, so nothing "
+                "can judge them.",
+                got=", ".join([ids[row] for row in np.flatnonzero(~answered)][:5]),
+                where=self.run.path,
+                remedy="make the ensemble of runs that share their splits (data.manifest=FILE)",
+            )
+        return (
+            self.task.combine(used, ids, calibrator=self.calibrator),
+            self.task.combine(raw, ids, calibrator=None),
+        )
+
+    def _folds_of(self, member: Member) -> int:
+        return sum(one.run.path == member.run.path for one in self.members)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the run has no models of its own."""
+        return (self.run.path / ENSEMBLE_FILE).is_file()
+
+    def _views(
+        self, member: Member, samples: Manifest, open_images: Opener
+    ) -> list[dict[str, Any]]:
+        """The joined rows of one member for each view, the plain view first."""
+        trained = load_trained(member.run, member.checkpoint, device=self.device)
+        images = open_images(samples, trained.config)
+        answers = []
+        for view in tta_views(self.tta):
+            loader = loader_for(
+                images, trained.config, device=trained.device, training=False, view=view
+            )
+            answers.append(join_by_id(trained.outputs(loader)))
+        return answers
+
+
+def create_predictor(
+    run: RunFolder,
+    *,
+    checkpoint: str | None = None,
+    tta: str | None = None,
+    use_calibration: bool | None = None,
+    device: str = "auto",
+) -> Predictor:
+    """What answers for a run: its best checkpoint, its folds together, or an ensemble's members.
+
+    What is left out is taken from the run's `infer` section; a calibration is used when the run
+    has one. Raises CheckpointError for a missing checkpoint and RunError where a calibration is
+    asked for that is not there.
+    """
+    config = run_config(run)
+    infer = getattr(config, "infer", None)
+    wanted = getattr(infer, "use_calibration", True) if use_calibration is None else use_calibration
+    calibration = read_calibration(run) if wanted else None
+    if use_calibration and calibration is None:
+        raise RunError(
+            "The run has no calibration.",
+            where=run.path,
+            remedy=f"make it with: sightline calibrate {run.id}",
+        )
+    if (run.path / ENSEMBLE_FILE).is_file():
+        members = _ensemble_members(run, calibrated=wanted)
+    else:
+        names = [checkpoint] if checkpoint else best_checkpoints(run)
+        calibrators = [calibration.member(name) if calibration else None for name in names]
+        members = [
+            Member(run, name, 1.0, calibrator)
+            for name, calibrator in zip(names, calibrators, strict=True)
+        ]
+    return Predictor(
+        run,
+        config,
+        TASKS[config.task],
+        tuple(members),
+        tta=getattr(infer, "tta", "none") if tta is None else tta,
+        calibrator=calibration.ensemble if calibration else None,
+        device=device,
+    )
+
+
+def _ensemble_members(run: RunFolder, *, calibrated: bool) -> list[Member]:
+    """The members that ensemble.json names, each with its own run's calibration."""
+    file = run.path / ENSEMBLE_FILE
+    members = []
+    for one in json.loads(file.read_text(encoding="utf-8"))["members"]:
+        folder = Path(one["run"])
+        if not folder.is_absolute():
+            folder = run.path / folder
+        if not folder.is_dir():
+            raise RunError(
+                "A member of the ensemble is not there any more.",
+                got=folder,
+                where=file,
+                remedy="put its run folder back, or make the ensemble anew",
+            )
+        member = RunFolder.open(folder)
+        calibration = read_calibration(member) if calibrated else None
+        names = best_checkpoints(member) if one["checkpoint"] is None else [one["checkpoint"]]
+        members += [
+            Member(
+                member,
+                name,
+                float(one["weight"]) / len(names),
+                calibration.member(name) if calibration else None,
+            )
+            for name in names
+        ]
+    return members

@@ -1,0 +1,53 @@
+"""One training under way: what was configured, and the pieces made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sightline.data.dataset import Dataset
+from sightline.runs import RunFolder
+from sightline.tasks.config import TaskConfig
+from sightline.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Session:
+    """A training, or one fold of it."""
+
+    config: TaskConfig
+    task: Task
+    dataset: Dataset
+    run: RunFolder
+    device: torch.device
+    fold: int | None = None
+    """The fold that is held out for validation; None without folds."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints go; with every fold in turn, a folder for each."""
+        if self.fold is None or self.config.data.valid_fold != "all":
+            return self.run.ckpt
+        return self.run.ckpt / f"fold{self.fold}"
+
+    def parts(self) -> list[Session]:
+        """What is trained one after the other: every fold, or the whole."""
+        data = self.config.data
+        if not data.folds:
+            return [self]
+        if data.valid_fold != "all":
+            return [replace(self, fold=data.valid_fold)]
+        return [
+            replace(self, fold=fold, dataset=self.dataset.holding_out(fold))
+            for fold in range(data.folds)
+        ]
+
+
+def class_counts(dataset: Dataset, split: str) -> list[int]:
+    """Samples of each class in a split, in the order of the classes."""
+    codes = dataset.part(split).label.codes
+    counts: list[int] = np.bincount(codes, minlength=len(dataset.class_names)).tolist()
+    return counts

@@ -1,0 +1,61 @@
+"""The stages that follow a training, as run.json records them: what is asked for, what is done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sightline.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What is asked for after the training; scores on val and the report always are."""
+
+    calibrate: bool = False
+    test: bool = False
+    submit: bool = False
+
+    def __or__(self, other: Stages) -> Stages:
+        """What either asks for."""
+        mine, theirs = asdict(self), asdict(other)
+        return Stages(**{key: mine[key] or theirs[key] for key in mine})
+
+
+def ask_for(run: RunFolder, stages: Stages, *, again: tuple[str, ...] = ()) -> None:
+    """Write down what the run is to do after its training; what is named `again` is not done."""
+    done = {key: at for key, at in _done(run).items() if key not in again}
+    run.update(stages={**asdict(stages), "done": done})
+
+
+def asked_for(run: RunFolder) -> Stages:
+    """What was written down."""
+    saved = run.info.get("stages") or {}
+    return Stages(**{key: bool(saved.get(key)) for key in asdict(Stages())})
+
+
+def pending(run: RunFolder) -> list[str]:
+    """The stages that are asked for and not done with the weights as they are, in their order."""
+    if run.info.get("stages") is None:
+        return []
+    asked, data = asked_for(run), run.info.get("data", {})
+    wanted = {
+        "val": bool(data.get("val")),
+        "calibrate": asked.calibrate,
+        "test": asked.test and bool(data.get("test")),
+        "submit": asked.submit,
+    }
+    done, steps = _done(run), run.info.get("steps")
+    return [name for name, yes in wanted.items() if yes and done.get(name, -1) != steps]
+
+
+def record_done(run: RunFolder, name: str) -> None:
+    """Write down that a stage is done with the weights as they are."""
+    # Read anew: the stage may have written into run.json as well.
+    saved = RunFolder.open(run.path).info["stages"]
+    run.update(stages={**saved, "done": {**saved["done"], name: run.info.get("steps")}})
+
+
+def _done(run: RunFolder) -> dict[str, int]:
+    """The stages that were done, with the optimizer step that the weights had."""
+    done: dict[str, int] = (run.info.get("stages") or {}).get("done", {})
+    return done
