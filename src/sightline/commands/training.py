@@ -44,14 +44,14 @@ def demo(task: str, folder: Path) -> None:
               "classify/highperf below your settings. full-pipeline: every fold, then the sealed "
               "test and a submission.")  # fmt: skip
 @click.option("--optimize", is_flag=True,
-              help="Search for hyper-parameters first; stops there without --auto-continue.")  # fmt: skip
+              help="Search first; it stops there without --auto-continue.")  # fmt: skip
 @click.option("--n-trials", type=click.IntRange(min=1), default=None,
               help="Trials of the search; by default those of its space.")  # fmt: skip
 @click.option("--optuna-config", "space", metavar="SPACE", default=None,
               help="Search space: classify/optuna, classify/optuna-fast, or a file.")  # fmt: skip
 @click.option("--auto-continue", is_flag=True, help="After the search, train with what it found.")
 @click.option("--use-calibration", is_flag=True,
-              help="After training, fit a calibration on validation and use it from then on.")  # fmt: skip
+              help="After training, fit a calibration on validation, and use it.")  # fmt: skip
 @click.option("--skip-training", is_flag=True,
               help="Only search (with --optimize), or only apply the latest run, or --resume RUN, "
               "to data.sample_csv.")  # fmt: skip

@@ -31,8 +31,9 @@ def load_config(
 
     `source` is a YAML file, or the name of a recipe. Later wins: defaults, recipe, file,
     KEY=VALUE in `overrides`, `flags` (dotted key to value; leave out what was not given). With
-    `recipe` that one stands in for the recipe that the source names, or is. All paths are absolute: those of a file start from its folder, all others from the working
-    directory. Raises one ConfigError that lists every problem.
+    `recipe` that one stands in for the recipe that the source names, or is. All paths are
+    absolute: those of a file start from its folder, all others from the working directory. Raises
+    one ConfigError that lists every problem.
     """
     settings = [(*split_override(text), f"command line {text}") for text in overrides]
     settings += [
