@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sightline.calibrated import Calibrated, RunCalibration, file_hash, write_calibration
 from sightline.errors import DataError
 from sightline.metrics.calibration import (
     brier_rows,
@@ -20,10 +19,11 @@ from sightline.metrics.calibration import (
     reliability_bins,
 )
 from sightline.metrics.cross_fitting import FEWEST, Fitted, calibrate
-from sightline.predictor import ENSEMBLE_FILE
 from sightline.runs import History, RunFolder
-from sightline.saved_logits import Rows, read_saved_logits
 from sightline.trained import run_config
+from sightline.trained.calibrated import Calibrated, RunCalibration, file_hash, write_calibration
+from sightline.trained.predictor import ENSEMBLE_FILE
+from sightline.trained.saved_logits import Rows, read_saved_logits
 
 
 def calibrate_run(

@@ -11,12 +11,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sightline.calibrated import read_calibration
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.splits_file import read_splits
 from sightline.errors import DataError, RunError, UsageError
 from sightline.experiment import SPLITS_FILE, images_of
-from sightline.joined_runs import (
+from sightline.metrics.classification import Floats
+from sightline.metrics.mixture import mixture_loss, mixture_weights
+from sightline.runs import RunFolder, write_atomically
+from sightline.trained.calibrated import read_calibration
+from sightline.trained.joined_runs import (
     Source,
     create_joined,
     open_sources,
@@ -24,10 +27,7 @@ from sightline.joined_runs import (
     require_same_classes,
     require_sealed_test,
 )
-from sightline.metrics.classification import Floats
-from sightline.metrics.mixture import mixture_loss, mixture_weights
-from sightline.predictor import ENSEMBLE_FILE, Predictor, create_predictor
-from sightline.runs import RunFolder, write_atomically
+from sightline.trained.predictor import ENSEMBLE_FILE, Predictor, create_predictor
 
 Weighting = Literal["uniform", "validation"]
 LEAST_WEIGHT = 1e-6

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from sightline.data.manifest import Manifest
 from sightline.errors import DataError
 from sightline.experiment import images_of, read_dataset
-from sightline.out_of_fold import write_array, write_out_of_fold
-from sightline.predictor import Predictor, create_predictor
 from sightline.runs import History, RunFolder, write_atomically
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Result
+from sightline.trained.out_of_fold import write_array, write_out_of_fold
+from sightline.trained.predictor import Predictor, create_predictor
 
 
 def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from sightline.calibrate import calibrate_run
 from sightline.evaluation import evaluate_run
+from sightline.experiment.stages import asked_for, pending, record_done
 from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, log
-from sightline.stages import asked_for, pending, record_done
 from sightline.submission import write_submission
 from sightline.tasks.config import TaskConfig
 

@@ -10,11 +10,11 @@ from typing import Literal
 from sightline.config import compare_configs, load_config, plain_tree
 from sightline.errors import ConfigError, SightlineError, UsageError
 from sightline.experiment import train
+from sightline.experiment.recording import logged
+from sightline.experiment.stages import Stages, ask_for, asked_for
 from sightline.finishing import finish_stages
-from sightline.recording import logged
 from sightline.resume import Resume, find_unfinished, resumed_config
 from sightline.runs import RunFolder, find_run, log
-from sightline.stages import Stages, ask_for, asked_for
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
 

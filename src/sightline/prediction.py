@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sightline.acceptance import Table, find_acceptance, in_words, with_bins
 from sightline.data.dataset import open_images
 from sightline.data.image_files import list_images
 from sightline.data.images import Images
@@ -16,9 +15,10 @@ from sightline.data.manifest import Manifest, shortened
 from sightline.data.tta import tta_views
 from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
-from sightline.predictor import Predictor, create_predictor
 from sightline.runs import RunFolder, write_atomically
 from sightline.tasks.config import TaskConfig
+from sightline.trained.acceptance import Table, find_acceptance, in_words, with_bins
+from sightline.trained.predictor import Predictor, create_predictor
 from sightline.training.runtime import cache_folder
 
 Say = Callable[[str], object]

@@ -10,8 +10,8 @@ from typing import Any
 
 from sightline.config import compare_configs, load_config, plain_tree
 from sightline.errors import ConfigError, RunError
+from sightline.experiment.stages import pending
 from sightline.runs import RunFolder, displayed_status, find_run, list_runs, process_identity
-from sightline.stages import pending
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
 

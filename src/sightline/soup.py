@@ -14,7 +14,9 @@ import torch
 
 from sightline.errors import CheckpointError, RunError
 from sightline.experiment import SPLITS_FILE, images_of, loader_for, read_dataset
-from sightline.joined_runs import (
+from sightline.runs import RunFolder
+from sightline.trained import TrainedModel, load_trained
+from sightline.trained.joined_runs import (
     Source,
     create_joined,
     open_sources,
@@ -22,8 +24,6 @@ from sightline.joined_runs import (
     require_same_classes,
     require_sealed_test,
 )
-from sightline.runs import RunFolder
-from sightline.trained import TrainedModel, load_trained
 from sightline.training.checkpoint import load_checkpoint_file, save_checkpoint_file
 
 Weights = dict[str, torch.Tensor]

@@ -23,12 +23,12 @@ from sightline.data.listed_files import (
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.table import Table, read_header, read_table
 from sightline.errors import DataError, UsageError
+from sightline.experiment.recording import logged
 from sightline.prediction import Say, predict_samples, require_writable, write_predictions
-from sightline.predictor import Predictor, create_predictor
-from sightline.recording import logged
 from sightline.runs import RunFolder, log, write_atomically
 from sightline.tasks.config import TaskConfig
 from sightline.trained import run_config
+from sightline.trained.predictor import Predictor, create_predictor
 
 SUBMISSIONS = Path("submissions")
 """Where submissions go unless a file is named, one folder for each day."""

@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from sightline.calibrate import calibrate_logits, calibrate_run
-from sightline.calibrated import read_calibration
 from sightline.commands.calibrate import calibrate as command
 from sightline.errors import DataError, RunError
 from sightline.metrics.calibration import expected_calibration_error, log_softmax
 from sightline.metrics.calibrators import Temperature, VectorScaling, fit_temperature
 from sightline.runs import RunFolder, read_rows
-from sightline.saved_logits import Rows, read_saved_logits
+from sightline.trained.calibrated import read_calibration
+from sightline.trained.saved_logits import Rows, read_saved_logits
 
 NAMES = ("cat", "dog", "owl")
 

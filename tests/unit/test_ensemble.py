@@ -19,9 +19,9 @@ from sightline.errors import CheckpointError, DataError, RunError, UsageError
 from sightline.evaluation import evaluate_run
 from sightline.experiment import images_of, read_dataset
 from sightline.metrics.mixture import mixture_loss, mixture_weights
-from sightline.predictor import create_predictor
 from sightline.runs import RunFolder, read_latest
 from sightline.tasks.classification_result import softmax
+from sightline.trained.predictor import create_predictor
 
 Train = Callable[..., Path]
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.acceptance import find_acceptance
 from sightline.config import load_config
 from sightline.data.readers import read_manifest
 from sightline.data.settings import DataConfig
@@ -22,12 +21,13 @@ from sightline.errors import ConfigError, DataError, UsageError
 from sightline.experiment import images_of, read_dataset
 from sightline.metrics.selective import choose_threshold
 from sightline.prediction import predict_files
-from sightline.predictor import create_predictor
 from sightline.reports.prediction_table import read_prediction_table
 from sightline.runs import RunFolder
 from sightline.submission import _free_name, write_submission
 from sightline.tasks.classification_result import softmax
 from sightline.trained import TASK_CONFIGS
+from sightline.trained.acceptance import find_acceptance
+from sightline.trained.predictor import create_predictor
 
 IDS = ("scan.v2", "b/c", "0007.png", "d")
 

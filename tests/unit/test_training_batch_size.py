@@ -15,11 +15,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from sightline.batch_fitting import noise, settle_batch_size
 from sightline.config import load_config
 from sightline.data.dataset import prepare_dataset
 from sightline.data.digits import write_digits
 from sightline.errors import TrainingError
+from sightline.experiment.batch_fitting import noise, settle_batch_size
 from sightline.tasks.classification import ClassifyTrainConfig
 from sightline.trained import TASK_CONFIGS
 from sightline.training.batch_size import (

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import torch
 
-from sightline.batch_fitting import memory_errors_explained, settle_batch_size
 from sightline.config import dump_config, plain_tree
 from sightline.data.dataset import (
     Dataset,
@@ -26,12 +25,19 @@ from sightline.data.manifest import Manifest
 from sightline.data.presets import augmentation
 from sightline.data.splits_file import read_splits, write_splits
 from sightline.data.tta import TestView
-from sightline.milestones import announce, announce_part, conclude, conclude_part, is_trained
-from sightline.recording import first_says, observers, record_changes, recorded, versions
-from sightline.resumption import resume_training
+from sightline.experiment.batch_fitting import memory_errors_explained, settle_batch_size
+from sightline.experiment.milestones import (
+    announce,
+    announce_part,
+    conclude,
+    conclude_part,
+    is_trained,
+)
+from sightline.experiment.recording import first_says, observers, record_changes, recorded, versions
+from sightline.experiment.resumption import resume_training
+from sightline.experiment.session import Session, class_counts
+from sightline.experiment.stages import Stages, ask_for
 from sightline.runs import History, RunFolder
-from sightline.session import Session, class_counts
-from sightline.stages import Stages, ask_for
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.training.runtime import (

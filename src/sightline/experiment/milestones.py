@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from sightline.config import plain_tree
-from sightline.fold_results import read_fold_results, write_fold_result
+from sightline.experiment.fold_results import read_fold_results, write_fold_result
+from sightline.experiment.session import Session, class_counts
 from sightline.runs import History, log, publish_latest
-from sightline.session import Session, class_counts
 from sightline.tasks.config import TaskConfig
 from sightline.training.checkpoint import link_checkpoint_file
 from sightline.training.runtime import process

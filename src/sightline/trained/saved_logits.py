@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sightline.calibrated import CALIBRATION_FILE
 from sightline.data.splits_file import read_splits
 from sightline.errors import DataError, RunError
 from sightline.experiment import SPLITS_FILE
-from sightline.predictor import ENSEMBLE_FILE
 from sightline.runs import RunFolder
+from sightline.trained.calibrated import CALIBRATION_FILE
+from sightline.trained.predictor import ENSEMBLE_FILE
 
 
 @dataclass(frozen=True)

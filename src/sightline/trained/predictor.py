@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sightline.calibrated import read_calibration
 from sightline.data.images import Images
 from sightline.data.manifest import Manifest
 from sightline.data.splits_file import read_splits
@@ -23,6 +22,7 @@ from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Calibrator, Part, Task
 from sightline.trained import best_checkpoints, load_trained, run_config
+from sightline.trained.calibrated import read_calibration
 from sightline.training.evaluator import join_by_id
 
 ENSEMBLE_FILE = "ensemble.json"

@@ -15,11 +15,11 @@ from sightline.data.splits_file import read_splits
 from sightline.data.table import read_table
 from sightline.errors import RunError
 from sightline.experiment import SPLITS_FILE
-from sightline.predictor import ENSEMBLE_FILE
-from sightline.recording import versions
+from sightline.experiment.recording import versions
 from sightline.runs import RunFolder, displayed_status, write_atomically
 from sightline.tasks.config import TaskConfig
 from sightline.trained import best_checkpoints, run_config
+from sightline.trained.predictor import ENSEMBLE_FILE
 
 
 @dataclass(frozen=True)

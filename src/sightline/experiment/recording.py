@@ -14,8 +14,8 @@ from typing import Any
 
 from sightline.config import dump_config
 from sightline.errors import Interrupted, SightlineError
+from sightline.experiment.session import Session
 from sightline.runs import History, LogFile, RunFolder, log, write_atomically
-from sightline.session import Session
 from sightline.tasks.config import TaskConfig
 from sightline.training.callbacks import Callback, MetricsFile, ProgressBar, ProgressLines
 from sightline.training.checkpoint import link_checkpoint_file

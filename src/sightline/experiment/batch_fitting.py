@@ -13,7 +13,7 @@ import torch
 from sightline.data.dataset import Dataset
 from sightline.data.loading import Batch
 from sightline.errors import ConfigError, TrainingError
-from sightline.session import class_counts
+from sightline.experiment.session import class_counts
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.training.batch_size import StepMeter, resolve_batch_size

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline.data.manifest import Manifest
-from sightline.fold_results import add_out_of_fold
+from sightline.experiment.fold_results import add_out_of_fold
 from sightline.runs import History, RunFolder, write_atomically
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sightline.errors import DataError, UsageError
 from sightline.experiment import SPLITS_FILE, images_of, read_dataset
 from sightline.metrics.selective import Acceptance, choose_threshold, confidence_bins
-from sightline.predictor import Predictor
+from sightline.trained.predictor import Predictor
 
 Table = tuple[list[str], list[list[Any]]]
 """Column names, and one row per sample."""
