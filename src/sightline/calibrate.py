@@ -18,6 +18,7 @@ from sightline.metrics.calibration import (
     losses,
     reliability_bins,
 )
+from sightline.metrics.calibrators import IDENTITY
 from sightline.metrics.cross_fitting import FEWEST, Fitted, calibrate
 from sightline.runs import History, RunFolder
 from sightline.trained import run_config
@@ -75,6 +76,7 @@ def calibrate_logits(
 
     Pure. `before` and `after` are of the ensemble's rows where there are any, else of all members'
     rows together; `after` is cross-fitted, so no row was seen by the calibrator it is judged with.
+    Members whose calibrators together would raise the ECE of all rows all stay as they are.
     Raises DataError for no rows at all, and for vector scaling without an image of each class.
     """
     fits = {
@@ -91,6 +93,12 @@ def calibrate_logits(
     targets = np.concatenate([rows.targets for rows, _ in judged])
     before = _Scored(np.concatenate([rows.logits for rows, _ in judged]), targets)
     after = _Scored(np.concatenate([held_out for _, held_out in judged]), targets)
+    gaps = before.scores()["ece"], after.scores()["ece"]
+    if combined is None and gaps[1] > gaps[0]:
+        # Each fold by itself may gain, and their errors, which cancelled before, add up.
+        why = f"with it, the ECE of all rows rises from {gaps[0]:.3f} to {gaps[1]:.3f}"
+        fits = {name: _undone(fit, members[name], why) for name, fit in fits.items()}
+        after = before
     entries = {name: _entry(fit, members[name]) for name, fit in fits.items()}
     whole = None
     if combined is not None and ensemble is not None:
@@ -143,6 +151,11 @@ def _fit(rows: Rows, method: str, seed: int, *, name: str, class_names: Sequence
     if method == "vector":
         _require_every_class(rows, name=name, class_names=class_names)
     return calibrate(rows.logits, rows.targets, method=method, groups=rows.groups, seed=seed)
+
+
+def _undone(fit: Fitted, rows: Rows, why: str) -> Fitted:
+    """The fit with its calibrator taken back, if it had been adopted."""
+    return Fitted(IDENTITY, IDENTITY.apply(rows.logits), False, why) if fit.adopted else fit
 
 
 def _require_every_class(rows: Rows, *, name: str, class_names: Sequence[str]) -> None:

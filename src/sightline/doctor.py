@@ -14,7 +14,9 @@ import torch
 
 from sightline.training.runtime import cache_folder, resolve_device, resolve_precision
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "matplotlib")
+PACKAGES = (
+    "torch", "torchvision", "timm", "numpy", "scikit-learn", "optuna", "pillow", "matplotlib",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Result
 from sightline.trained.out_of_fold import write_array, write_out_of_fold
 from sightline.trained.predictor import Predictor, create_predictor
+from sightline.trained.saved_logits import files_behind
 
 
 def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
@@ -105,6 +106,7 @@ def _write(
     about = predictor.describe()
     epoch = (run.info["best"] or {}).get("epoch")
     scores = {"split": split, "epoch": epoch, **about, **result.as_dict()}
+    scores["files"] = files_behind(predictor)
     write_atomically(run.predictions / f"{split}.metrics.json", json.dumps(scores, indent=1) + "\n")
     headline = {name: one["value"] for name, one in scores["headline"].items()}
     History(run.metrics_file).append(

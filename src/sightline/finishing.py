@@ -11,16 +11,23 @@ from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, log
 from sightline.submission import write_submission
 from sightline.tasks.config import TaskConfig
+from sightline.trained.calibrated import read_calibration
 
 Say = Callable[[str], object]
 
 
 def finish_stages(
-    run: RunFolder, config: TaskConfig, *, command: Sequence[str], say: Say
+    run: RunFolder,
+    config: TaskConfig,
+    *,
+    command: Sequence[str],
+    say: Say,
+    logfile: str | None = None,
 ) -> RunFolder:
     """Do every stage of a trained run that is asked for and not done with its weights.
 
-    `config` says where the sample submission is, and which device to use.
+    `config` says where the sample submission is, and which device to use; `logfile` is named at
+    the end, without it that of the training.
     """
 
     def evaluate(split: str) -> None:
@@ -34,7 +41,7 @@ def finish_stages(
 
     work: dict[str, Callable[[], object]] = {
         "val": lambda: evaluate("val"),
-        "calibrate": lambda: calibrate_run(run, say=say),
+        "calibrate": lambda: calibrate_run(run, _method(run), say=say),
         "test": lambda: evaluate("test"),
         "submit": lambda: _submit(run, config, say=say),
     }
@@ -46,8 +53,14 @@ def finish_stages(
         say("test: there is none; the data gives no test split and data.test_fraction made none")
     say(f"run {run.path}")
     say(f"report {write_run_report(run.path)}")
-    log("EXIT", f"training finished successfully (see {run.info['log']} for details)")
+    log("EXIT", f"training finished successfully (see {logfile or run.info['log']} for details)")
     return RunFolder.open(run.path)
+
+
+def _method(run: RunFolder) -> str:
+    """How the run is calibrated, so that a calibration that is made again stays what it was."""
+    earlier = read_calibration(run)
+    return "temperature" if earlier is None else earlier.method
 
 
 def _submit(run: RunFolder, config: TaskConfig, *, say: Say) -> None:

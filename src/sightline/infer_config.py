@@ -64,7 +64,11 @@ def choose_run(
 
 def plan_changes(files: Sequence[Path], run: RunFolder) -> list[Change]:
     """What each file would become; ConfigError for one that is no inference file."""
-    return [_planned(file, run) for file in files]
+    # A file that is named twice would get a backup of the changed one.
+    distinct: dict[Path, Path] = {}
+    for file in files:
+        distinct.setdefault(file.resolve(), file)
+    return [_planned(file, run) for file in distinct.values()]
 
 
 def apply_change(change: Change) -> Path | None:

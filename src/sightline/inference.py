@@ -12,7 +12,13 @@ from pydantic import Field, model_validator
 from sightline.config import Section, load_config
 from sightline.config.layers import read_source
 from sightline.errors import UsageError
-from sightline.prediction import Say, predict_files, require_writable, write_predictions
+from sightline.prediction import (
+    Say,
+    predict_files,
+    refuse_overwriting,
+    require_writable,
+    write_predictions,
+)
 from sightline.runs import find_run
 from sightline.submission import write_submission
 from sightline.trained import run_config
@@ -103,6 +109,7 @@ def run_inference(config: InferenceFile, *, say: Say = print) -> Path:
             expected="images, or a sample submission",
             remedy="set images=FOLDER out=FILE, or sample_csv=FILE",
         )
+    refuse_overwriting(config.out, [config.images])
     require_writable(config.out)
     columns, rows = predict_files(
         run,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,11 @@ from sightline.experiment.recording import logged
 from sightline.experiment.stages import Stages, ask_for, asked_for
 from sightline.finishing import finish_stages
 from sightline.resume import Resume, find_unfinished, resumed_config
-from sightline.runs import RunFolder, find_run, log
+from sightline.runs import RunFolder, find_run, log, publish_latest
+from sightline.submission import find_pictures, read_sample
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS, run_config
+from sightline.trained.calibrated import CALIBRATION_FILE
 
 Mode = Literal["basic", "highperf", "full-pipeline"]
 HIGHPERF = "classify/highperf"
@@ -117,9 +119,10 @@ def run_pipeline(request: Request) -> RunFolder | None:
                 return None
             config = _configured(Request(str(best), (), request.command, plan, say=request.say))
         return _train(request, config, plan.stages)
-    except SightlineError as error:
+    except Exception as error:
         if request.say is not None:
-            log("EXIT", f"[ERROR] training failed: {error.what.splitlines()[0]}")
+            what = error.what if isinstance(error, SightlineError) else f"{error!r}"
+            log("EXIT", f"[ERROR] training failed: {what.splitlines()[0]}")
         raise
 
 
@@ -134,6 +137,11 @@ def _configured(request: Request) -> TaskConfig:
                 f"note: --mode {plan.mode} changes nothing, since {request.source} sets every key"
             )
     if plan.mode == "full-pipeline" and config.data.folds:
+        if request.say is not None and config.data.valid_fold not in (0, "all"):
+            request.say(
+                f"note: --mode full-pipeline trains every fold, not data.valid_fold="
+                f"{config.data.valid_fold} alone"
+            )
         config = request.load(plan.recipe, data__valid_fold="all")
     data = config.data
     carved = data.val_fraction > 0 or data.folds > 0
@@ -143,6 +151,10 @@ def _configured(request: Request) -> TaskConfig:
             got="data.val_fraction=0 and data.folds=0",
             remedy="set data.val_fraction=0.15, or data.folds=5",
         )
+    if plan.stages.submit and data.sample_csv is not None:
+        # Days of training are not to end with an id that has no picture.
+        sample = read_sample(data.sample_csv, config)
+        find_pictures(sample, config, images=data.image_dir_test, say=lambda text: None)
     return config
 
 
@@ -190,11 +202,17 @@ def _go_on(request: Request, resume: Resume) -> RunFolder:
     if request.plan.skip_training:
         return _apply(request, find_run(resume.run, [request.exp_dir]))
     run = find_unfinished(resume.run, request.exp_dir)
-    config = resumed_config(run, request.source, request.overrides, anyway=resume.anyway)
+    given = _configured(replace(request, source=request.source or str(run.config_file)))
+    config = resumed_config(run, given, anyway=resume.anyway)
     stages = asked_for(run) | request.plan.stages
     if run.info["status"] == "finished" and config.train.epochs <= run_config(run).train.epochs:
+        if request.say is not None:
+            # Again, in case that the run was killed before it could.
+            publish_latest(run, config.output.exp_dir)
         return _finish(request, run, config, stages)
-    return _train(request, config, stages, resume=run)
+    # Weights that change take a calibration with them, by whatever command it was made.
+    calibrated = (run.path / CALIBRATION_FILE).is_file()
+    return _train(request, config, stages | Stages(calibrate=calibrated), resume=run)
 
 
 def _apply(request: Request, run: RunFolder) -> RunFolder:
@@ -210,7 +228,7 @@ def _apply(request: Request, run: RunFolder) -> RunFolder:
             remedy="add them, or use: sightline predict RUN FOLDER --out FILE",
         )
     stages = Stages(calibrate=plan.use_calibration, test=plan.test, submit=True)
-    return _finish(request, run, config, stages, again=("submit",))
+    return _finish(request, run, config, asked_for(run) | stages, again=("submit",))
 
 
 def _finish(
@@ -224,6 +242,8 @@ def _finish(
     """Do the stages of a run that is trained, in a log of their own."""
     if request.say is None:
         return run
-    with logged(run, config, kind="pipeline"):
+    with logged(run, config, kind="pipeline") as logfile:
         ask_for(run, stages, again=again)
-        return finish_stages(run, config, command=request.command, say=request.say)
+        return finish_stages(
+            run, config, command=request.command, say=request.say, logfile=str(logfile)
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from sightline.data.dataset import open_images
 from sightline.data.image_files import list_images
 from sightline.data.images import Images
 from sightline.data.manifest import Manifest, shortened
+from sightline.data.table import read_header, read_table
 from sightline.data.tta import tta_views
 from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
@@ -109,6 +109,17 @@ def require_writable(target: Path) -> None:
         raise _unwritable(target, error.strerror) from error
 
 
+def refuse_overwriting(target: Path, inputs: Sequence[Path]) -> None:
+    """Raise UsageError where the answers would take the place of what they are made of."""
+    if target.exists() and any(one.exists() and target.samefile(one) for one in inputs):
+        raise UsageError(
+            "The answers would replace the file that asks for them.",
+            got=target,
+            where="--out",
+            remedy="name another file with --out FILE",
+        )
+
+
 def write_predictions(target: Path, columns: list[str], rows: list[list[Any]]) -> None:
     """Write a CSV, or JSON records where the name ends in .json; beside it first, then renamed."""
     text = as_csv([columns, *rows])
@@ -151,17 +162,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _listed_in(table: Path) -> list[Path]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as handle:
-            names = [row[0] for row in csv.reader(handle) if row][1:]
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "The table is not UTF-8 text.",
-            got=f"byte {error.object[error.start]:#04x} at position {error.start}",
-            where=table.absolute(),
-            remedy="save it as CSV UTF-8",
-        ) from error
-    files = [table.parent / name for name in names]
+    first = read_header(table, [])[0][0]
+    names = read_table(table, {"the first column": first}).columns[first]
+    files = [table.parent / str(name) for name in names]
     missing = [file for file in files if not file.is_file()]
     if missing or not files:
         raise DataError(

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightline.config import compare_configs, load_config, plain_tree
+from sightline.config import compare_configs, plain_tree
 from sightline.errors import ConfigError, RunError
 from sightline.experiment.stages import pending
 from sightline.runs import RunFolder, displayed_status, find_run, list_runs, process_identity
 from sightline.tasks.config import TaskConfig
-from sightline.trained import TASK_CONFIGS, run_config
+from sightline.trained import run_config
+from sightline.training.settings import DEFAULT_EFFECTIVE_BATCH
 
 UNCHANGEABLE = ("task", "project", "data", "model", "train.optimizer", "train.scheduler")
 """Settings and sections that a run is made of: its splits, its weights, its optimizer's state."""
@@ -63,20 +64,22 @@ def find_unfinished(reference: str, exp_dir: Path) -> RunFolder:
     )
 
 
-def resumed_config(
-    run: RunFolder,
-    source: str | None,
-    overrides: Sequence[str],
-    *,
-    anyway: Sequence[str] = (),
-) -> TaskConfig:
-    """The configuration to go on with: the run's own, or the one given where it may differ.
+def resumed_config(run: RunFolder, given: TaskConfig, *, anyway: Sequence[str] = ()) -> TaskConfig:
+    """The configuration to go on with: the one given, where it may differ from the run's own.
 
-    Raises RunError, listing every difference that `anyway` does not name.
+    `train.batch_size=auto` is the number that the run found. Raises RunError, listing every
+    difference that `anyway` does not name, and for a run that was not made by training.
     """
+    if "kind" in run.info:
+        raise RunError(
+            f"{run.id} was made of other runs, so there is no training to go on with.",
+            expected="a run that `sightline train` made",
+            got=f"kind {run.info['kind']}",
+            where=run.path,
+            remedy="resume one of the runs it was made of; see `sightline list`",
+        )
     saved = run_config(run)
-    given = load_config(source or str(run.config_file), overrides, tasks=TASK_CONFIGS)
-    assert isinstance(given, TaskConfig)
+    given = _with_found_batch(given, saved)
     _require_settings(anyway, given)
     differences = compare_configs(plain_tree(saved), plain_tree(given))
     refused = [
@@ -113,6 +116,19 @@ def resumed_config(
             f"train.epochs={saved.train.epochs + 10} --resume-anyway train.epochs",
         )
     return given
+
+
+def _with_found_batch(given: TaskConfig, saved: TaskConfig) -> TaskConfig:
+    """The configuration with the saved numbers in the place of `auto`, if they make its batch."""
+    auto, found = given.train, saved.train
+    if auto.batch_size != "auto" or found.batch_size == "auto":
+        return given
+    effective = auto.effective_batch_size or DEFAULT_EFFECTIVE_BATCH
+    if found.batch_size * found.accumulate_steps != effective:
+        return given
+    keys = ("batch_size", "accumulate_steps", "effective_batch_size")
+    numbers = {key: getattr(found, key) for key in keys}
+    return given.model_copy(update={"train": auto.model_copy(update=numbers)})
 
 
 def _require_settings(names: Sequence[str], config: TaskConfig) -> None:

@@ -24,7 +24,13 @@ from sightline.data.manifest import Manifest, shortened
 from sightline.data.table import Table, read_header, read_table
 from sightline.errors import DataError, UsageError
 from sightline.experiment.recording import logged
-from sightline.prediction import Say, predict_samples, require_writable, write_predictions
+from sightline.prediction import (
+    Say,
+    predict_samples,
+    refuse_overwriting,
+    require_writable,
+    write_predictions,
+)
 from sightline.runs import RunFolder, log, write_atomically
 from sightline.tasks.config import TaskConfig
 from sightline.trained import run_config
@@ -74,6 +80,9 @@ def write_submission(  # noqa: PLR0913 (what may be said on the command line)
     config = run_config(run)
     with logged(run, config, kind="infer"):
         read = read_sample(sample, config)
+        if out is not None:
+            refuse_overwriting(out, [sample])
+            refuse_overwriting(probabilities_beside(out), [sample])
         pictures = find_pictures(read, config, images=images, say=say)
         predictor = create_predictor(
             run, checkpoint=checkpoint, tta=tta, use_calibration=use_calibration, device=device
@@ -165,6 +174,7 @@ def _require_place(out: Path | None, predictor: Predictor, *, say: Say) -> None:
             where="--out",
         )  # fmt: skip
     require_writable(out)
+    require_writable(probabilities_beside(out))
     if out.exists():
         say(f"note: {out} is replaced")
 

@@ -226,10 +226,12 @@ def _outcome(plan: _Plan, exported: Exported, say: Callable[[str], object]) -> S
     counts += [f"{summary[state]} {state}" for state in ("running", "waiting") if state in summary]
     log("DONE", f"{summary['n_trials']} trials: {', '.join(counts)}")
     if best is None or exported.best_config is None or best.value is None:
-        errors = [trial.error for trial in exported.trials if trial.error]
+        # The first two lines say what and why; the rest is advice for a training of its own.
+        errors = [trial.error.splitlines()[:2] for trial in exported.trials if trial.error]
+        last = "; ".join(line.strip() for line in errors[-1]) if errors else ""
         raise TrainingError(
             "No trial of the search finished, so there is no best configuration.",
-            got=", ".join(counts) + (f"; the last error: {errors[-1]}" if errors else ""),
+            got=", ".join(counts) + (f"; the last error: {last}" if last else ""),
             where=plan.folder / "trials.csv",
             remedy="see logs/ there; with a higher --n-trials the study goes on",
         )

@@ -79,6 +79,7 @@ def test_fold_results_and_the_last_row_of_the_history(folds_run: Path, cli: Comm
     assert results["std_f1"] == pytest.approx(np.std(scores, ddof=1))
     assert sum(one["n_val"] for one in results["fold_results"]) == results["oof"]["macro_f1"]["n"]
     assert all((folds_run / one["model_path"]).is_file() for one in results["fold_results"])
+    assert not list(folds_run.rglob(".*")), "nothing half-written is left"
 
     targets = np.load(folds_run / "oof/oof_targets.npy")
     hits = np.load(folds_run / "oof/oof_logits.npy").argmax(axis=1) == targets

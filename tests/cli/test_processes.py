@@ -58,6 +58,20 @@ def test_error_ends_both_processes(cli: Any) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_train_every_fold(pictures: Path, cli: Any) -> None:
+    done = torchrun("train", "classify/digits", *cli.tiny, f"data.root={pictures}",
+                    "data.folds=2", "--mode", "full-pipeline", "--use-calibration")  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    info = cli.newest()
+    rows = cli.rows(info["path"])
+    assert [r["fold"] for r in rows if r["event"] == "epoch"] == [0, 1]
+    assert [r["event"] for r in rows if r["event"] != "epoch"] == [
+        "evaluate", "oof", "calibrate", "evaluate",
+    ]  # fmt: skip
+    assert len(info["test_reads"]) == 1
+
+
+@pytest.mark.slow
 def test_two_processes_resume_one_run(trained: Path, cli: Any) -> None:
     more = ("train.epochs=2", "--resume-anyway", "train.epochs")
     done = torchrun("train", "--resume", trained.name, *more)

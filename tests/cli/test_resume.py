@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from sightline.errors import Interrupted
+from sightline.experiment.recording import logged
+from sightline.runs import RunFolder
+from sightline.trained import run_config
 
 
 def longer(cli: Any, run: Path, *settings: object, code: int = 0) -> Any:
@@ -157,3 +164,49 @@ def test_resume_needs_the_same_files(trained: Path, cli: Any) -> None:
     victim.write_bytes(next(Path("pictures/1_one").iterdir()).read_bytes())
     done = longer(cli, trained, "train.epochs=2", "--resume-anyway", "train.epochs", code=1)
     assert victim.name in cli.screen(done, code=1)
+
+
+def test_a_calibration_is_made_again_for_the_weights_of_a_longer_training(
+    trained: Path, cli: Any
+) -> None:
+    assert cli("calibrate", "latest", "--method", "vector").code == 0
+    before = cli.json(trained / "calibration.json")["members"]["best_model.pth"]["sha256"]
+    wanted = ("train.epochs=3", "train.lr=0.01")
+    longer(cli, trained, *wanted, "--resume-anyway", "train.epochs", "--resume-anyway", "train.lr",
+           "--test")  # fmt: skip
+    after = cli.json(trained / "calibration.json")
+    assert after["method"] == "vector"
+    content = (trained / "ckpt/best_model.pth").read_bytes()
+    assert after["members"]["best_model.pth"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert after["members"]["best_model.pth"]["sha256"] != before
+    assert len(cli.json(trained / "run.json")["test_reads"]) == 2
+
+
+def test_auto_is_the_batch_size_that_the_run_found(trained: Path, cli: Any) -> None:
+    auto = "train.batch_size=auto"
+    same = longer(cli, trained, auto, "train.effective_batch_size=16", code=1)
+    assert "nothing to resume" in same.err
+    other = longer(cli, trained, auto, "train.effective_batch_size=32", code=1)
+    assert "train.batch_size: 16 -> 'auto'" in other.err
+
+
+def test_a_run_made_of_others_has_no_training_to_go_on_with(trained: Path, cli: Any) -> None:
+    mark(trained, kind="soup")
+    before = (trained / "ckpt/best_model.pth").read_bytes()
+    wanted = ("train.epochs=3", "--resume-anyway", "train.epochs")
+    assert "made of other runs" in cli.screen(longer(cli, trained, *wanted, code=1), code=1)
+    assert (trained / "ckpt/best_model.pth").read_bytes() == before
+
+
+def test_a_log_ends_with_its_marker_after_sigterm(trained: Path) -> None:
+    run = RunFolder.open(trained)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with (
+            pytest.raises(Interrupted, match="outside of training"),
+            logged(run, run_config(run), kind="pipeline") as file,
+        ):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "[EXIT] PIPELINE INTERRUPTED code=143" in file.read_text()

@@ -99,7 +99,7 @@ def test_log_has_name_tags_and_last_word(trained: Path, cli: Any) -> None:
     for section in ("project", "data", "model", "train", "eval", "output"):
         assert any(line.startswith(f"[CFG] {section}: ") for line in lines)
     assert any(line.startswith("[PATH] OK | root=") for line in lines)
-    assert "[DATA] dataset sizes | train=84 val=18 test=18" in lines
+    assert "[DATA] dataset sizes | train=84 valid=18 test=18" in lines
     assert any(
         re.match(r"\[MODEL\] name=test_resnet pooling=avg params\(total/trainable\)=\d+/\d+", line)
         for line in lines

@@ -266,6 +266,8 @@ def test_second_name_is_a_link_where_links_are_possible() -> None:
     kept = TARGET.with_name("epoch_001.pth")
     link_checkpoint_file(TARGET, kept)
     assert kept.samefile(TARGET)
+    link_checkpoint_file(TARGET, kept)
+    assert len(list(TARGET.parent.iterdir())) == 2, "a name that is there already leaves nothing"
     save_checkpoint_file({"epoch": 2}, TARGET)
     assert load_checkpoint_file(kept)["epoch"] == 1
 

@@ -20,7 +20,7 @@ from sightline.errors import DataError, RunError
 from sightline.metrics.calibration import expected_calibration_error, log_softmax
 from sightline.metrics.calibrators import Temperature, VectorScaling, fit_temperature
 from sightline.runs import RunFolder, read_rows
-from sightline.trained.calibrated import read_calibration
+from sightline.trained.calibrated import file_hash, read_calibration
 from sightline.trained.saved_logits import Rows, read_saved_logits
 
 NAMES = ("cat", "dog", "owl")
@@ -77,7 +77,8 @@ def write_val(run: RunFolder, logits: np.ndarray, targets: np.ndarray, **about: 
     write_csv(
         run.predictions / "val.csv", ["id", "path", "target", "prediction", "confidence"], rows
     )
-    facts = {"checkpoint": "best_model.pth", "class_names": NAMES, "calibrated": False} | about
+    files = {f"ckpt/{one.name}": file_hash(one) for one in run.ckpt.glob("*.pth")}
+    facts = {"checkpoint": "best_model.pth", "class_names": NAMES, "files": files} | about
     (run.predictions / "val.metrics.json").write_text(json.dumps(facts))
     np.save(run.predictions / "val.logits.npy", logits)
 
@@ -177,7 +178,8 @@ def test_each_fold_is_calibrated_on_the_rows_it_did_not_see() -> None:
 
 def test_an_ensemble_gets_one_calibrator_for_the_mean() -> None:
     run = make_run(300)
-    (run.path / "ensemble.json").write_text(json.dumps({"members": []}))
+    listed = {"members": [{"run": "../member", "checkpoint": None, "weight": 1.0}]}
+    (run.path / "ensemble.json").write_text(json.dumps(listed))
     logits, targets = proud(300, pride=2.0)
     write_val(run, logits, targets)
     found = calibrate_run(run)
@@ -196,15 +198,36 @@ def test_an_ensemble_of_calibrated_members_needs_their_calibrated_mean() -> None
     listed = {"members": [{"run": str(member.path), "checkpoint": None, "weight": 1.0}]}
     (run.path / "ensemble.json").write_text(json.dumps(listed))
     (member.path / "calibration.json").write_text("{}")
-    os.utime(member.path / "calibration.json", (1e9, 1e9))
     write_val(run, *proud(300))
     with pytest.raises(RunError, match="uncalibrated members"):
         calibrate_run(run)
-    write_val(run, *proud(300), calibrated=True)
+    used = [member.ckpt / "best_model.pth", member.path / "calibration.json"]
+    files = {os.path.relpath(file, run.path): file_hash(file) for file in used}
+    write_val(run, *proud(300), files=files)
     assert calibrate_run(run).combined is not None
-    os.utime(member.path / "calibration.json", (4e9, 4e9))
-    with pytest.raises(DataError, match="older than calibration"):
-        calibrate_run(run)
+    for file in used:
+        before = file.read_bytes()
+        file.write_bytes(b"{ }")
+        with pytest.raises(DataError, match=f"of another {file.name}"):
+            calibrate_run(run)
+        file.write_bytes(before)
+
+
+def test_calibrators_that_together_raise_the_ece_are_taken_back() -> None:
+    """Errors of a timid and a proud fold cancel; each alone is worth correcting, both are not."""
+    members = {
+        "timid": Rows(*proud(150, seed=3, pride=0.7)),
+        "proud": Rows(*proud(150, seed=103, pride=1 / 0.7)),
+    }
+    alone = [calibrate_logits({n: rows}, None, "temperature", 0) for n, rows in members.items()]
+    assert all(one.members[name].adopted for one, name in zip(alone, members, strict=True))
+    found = calibrate_logits(members, None, "temperature", 0)
+    assert found.after == found.before
+    assert found.bins_after == found.bins_before
+    for one in found.members.values():
+        assert (one.adopted, one.calibrator) == (False, Temperature(1.0))
+        assert "the ECE of all rows rises" in one.why
+    assert len(found.notes) == 2
 
 
 def test_vector_scaling_is_saved_by_class() -> None:
@@ -270,11 +293,16 @@ def test_a_calibration_of_an_older_checkpoint_is_refused() -> None:
         read.member("best_model.pth")
 
 
-def test_logits_older_than_the_checkpoint_are_refused() -> None:
+def test_logits_of_another_checkpoint_are_refused_and_dates_say_nothing() -> None:
     run = make_run(100)
     write_val(run, *proud(100))
+    # As after `cp -r`, unzip or git: every date is another.
     os.utime(run.ckpt / "best_model.pth", (4e9, 4e9))
-    with pytest.raises(DataError, match=r"(?s)older than best_model.pth.*sightline evaluate"):
+    calibrate_run(run)
+    (run.path / "calibration.json").unlink()
+    (run.ckpt / "best_model.pth").write_bytes(b"trained on")
+    os.utime(run.ckpt / "best_model.pth", (1e9, 1e9))
+    with pytest.raises(DataError, match=r"(?s)of another best_model.pth.*sightline evaluate"):
         calibrate_run(run)
     (run.ckpt / "best_model.pth").unlink()
     with pytest.raises(DataError, match="is gone"):

@@ -88,6 +88,21 @@ def test_folds(root: Path) -> None:
     every = prepare_dataset(config(root=root, folds=3, valid_fold="all"), seed=0)
     np.testing.assert_array_equal(every.manifest.fold, fold)
     assert set(splits(every).values()) == {"fit", "test"}
+    assert not every.notes
+
+
+def test_folds_over_a_given_validation_say_so(root: Path) -> None:
+    for part, numbers in (("train", range(8)), ("val", range(8, 12))):
+        for label in "ab":
+            (root / part / label).mkdir(parents=True)
+            for number in numbers:
+                name = f"{number:02d}.png"
+                (root / label / name).rename(root / part / label / name)
+    for label in "ab":
+        (root / label).rmdir()
+    dataset = prepare_dataset(config(root=root, folds=2, valid_fold="all"), seed=0)
+    assert (dataset.manifest.fold >= 0).all()
+    assert any("divided among the folds" in note for note in dataset.notes)
 
 
 def test_samples_can_be_left_out(root: Path) -> None:

@@ -62,6 +62,8 @@ def test_a_section_without_a_source_is_allowed_until_data_is_read() -> None:
         ({"train_csv": "a", "fold_col": "f"}, "fold_col is used only with folds"),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "0.5 \\+ 0.5 must be below 1"),
         ({"folds": 1}, "at least 2, got 1"),
+        ({"folds": 5, "val_fraction": 0.2}, "val_fraction is used only without folds"),
+        ({"augment": {"schedule": [0.2, 0.5]}}, "schedule is used only with operations"),
         ({"folds": 5, "valid_fold": 5}, "valid_fold must be below folds: 5 with 5 folds"),
         ({"group_pattern": "("}, "no regular expression"),
         ({"group_pattern": "a(b)(c)"}, "exactly one group in round brackets, it has 2"),

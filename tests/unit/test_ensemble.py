@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from sightline.calibrate import calibrate_run
 from sightline.data.splits_file import read_splits
 from sightline.ensemble import make_ensemble
 from sightline.errors import CheckpointError, DataError, RunError, UsageError
@@ -34,7 +35,7 @@ def one(train_tiny: Train, digit_folder: Path) -> RunFolder:
 @pytest.fixture
 def two(train_tiny: Train, digit_folder: Path) -> RunFolder:
     return RunFolder.open(
-        train_tiny(f"data.root={digit_folder}", "train.epochs=2", "train.lr=0.02")
+        train_tiny(f"data.root={digit_folder}", "train.epochs=1", "train.lr=0.02")
     )
 
 
@@ -150,6 +151,28 @@ def test_validation_weighs_members_and_leaves_the_test_alone(
     assert not any(RunFolder.open(member.path).info["test_reads"] for member in (one, two, run))
 
 
+def test_members_are_weighed_with_the_calibration_they_answer_with(
+    one: RunFolder, two: RunFolder
+) -> None:
+    member = changed(one, lambda rows: None)
+    fitted = {"temperature": 3.0, "adopted": True, "why": "", "n": 12, "sha256": None}
+    lists = {key: [] for key in ("bins_before", "bins_after", "notes")}
+    content = {"method": "temperature", "split": "val", "n": 12, "ensemble": None, "version": ""}
+    content |= {"members": {"best_model.pth": fitted}, "before": {}, "after": {}, **lists}
+    (member.path / "calibration.json").write_text(json.dumps(content))
+    run = join(member, two, weighting="validation")
+    found = json.loads((run.path / "ensemble.json").read_text())["member_nll"][0]
+    losses, saved = [], []
+    for use in (True, False):
+        result = evaluate_run(member, "val", command=[], use_calibration=use)
+        losses.append(result.as_dict()["loss"])
+        saved.append(np.load(member.predictions / "val.logits.npy"))
+    assert found == pytest.approx(losses[0], abs=1e-5)
+    assert abs(losses[0] - losses[1]) > 1e-4
+    # What the next calibration is fitted on is never calibrated itself.
+    np.testing.assert_array_equal(saved[0], saved[1])
+
+
 def test_every_fold_judges_what_it_did_not_learn(one: RunFolder, folds: RunFolder) -> None:
     """An all-folds run counts as much as another on val, though one fold of it answers there."""
     run = join(one, folds)
@@ -220,6 +243,51 @@ def test_runs_that_cannot_answer_together(one: RunFolder, folds: RunFolder) -> N
     with pytest.raises(RunError, match="an ensemble itself"):
         join(one, ensemble)
     assert len(list(Path("runs").glob("*/ensemble_*"))) == 1, "what fails leaves nothing behind"
+
+
+def test_ensemble_moves_with_its_members_and_is_calibrated_there(
+    one: RunFolder, two: RunFolder
+) -> None:
+    base = Path("base")
+    # As deep as they were, so that their tables lead to the pictures.
+    places = [base / "day" / run.path.name for run in (one, two)]
+    copies = [
+        RunFolder.open(shutil.copytree(run.path, place))
+        for run, place in zip((one, two), places, strict=True)
+    ]
+    run = join(*copies, exp_dir=base)
+    evaluate_run(run, "val", command=[])
+    before, _ = says(run, "val", held_out=True)
+    base.rename("elsewhere")
+    moved = RunFolder.open("elsewhere" / run.path.relative_to(base.absolute()))
+    found = calibrate_run(moved, say=lambda text: None)
+    assert found.combined is not None
+    after, _ = says(moved, "val", held_out=True, use_calibration=False)
+    np.testing.assert_array_equal(after, before)
+    with pytest.raises(UsageError, match="no checkpoints of its own"):
+        create_predictor(moved, checkpoint="best_model.pth")
+    file = Path("elsewhere") / "day" / one.path.name / "ckpt" / "best_model.pth"
+    file.write_bytes(file.read_bytes() + b"more")
+    with pytest.raises(DataError, match=r"of another best_model\.pth"):
+        calibrate_run(moved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"members": []}',
+        '{"members": [{"run": "../a"}]}',
+        '{"members": [{"run": "../a", "checkpoint": null, "weight": 0}]}',
+        '{"members": [{"run": "../a", "checkpoint": null, "weight": NaN}]}',
+    ],
+)
+def test_damaged_ensemble_says_what_to_do(one: RunFolder, content: str) -> None:
+    run = changed(one, lambda rows: None)
+    (run.path / "ensemble.json").write_text(content)
+    with pytest.raises(RunError, match=r"(?s)cannot be read.*make the ensemble anew"):
+        create_predictor(run)
 
 
 def test_missing_fold_is_named(one: RunFolder, folds: RunFolder) -> None:

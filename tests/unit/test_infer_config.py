@@ -95,6 +95,14 @@ def test_backups_are_numbered_and_nothing_is_written_twice() -> None:
     assert not Path("infer.yaml.bak3").exists()
 
 
+def test_file_that_is_named_twice_is_changed_once() -> None:
+    run = made("a", DAY)
+    Path("infer.yaml").write_text("task: infer\nrun: latest\n")
+    Path("other.yaml").write_text("task: infer\nrun: latest\n")
+    files = [Path(name) for name in ("infer.yaml", "other.yaml", "./infer.yaml")]
+    assert [change.file for change in plan_changes(files, run)] == files[:2]
+
+
 def test_link_stays_a_link() -> None:
     run = made("a", DAY)
     Path("real.yaml").write_text("task: infer\nrun: latest\n")

@@ -26,7 +26,7 @@ from sightline.runs import RunFolder
 from sightline.submission import _free_name, write_submission
 from sightline.tasks.classification_result import softmax
 from sightline.trained import TASK_CONFIGS
-from sightline.trained.acceptance import find_acceptance
+from sightline.trained.acceptance import find_acceptance, with_bins
 from sightline.trained.predictor import create_predictor
 
 IDS = ("scan.v2", "b/c", "0007.png", "d")
@@ -223,6 +223,33 @@ def test_out_must_be_csv_and_what_it_replaces_is_said(run: RunFolder, images: Pa
     assert said[0] == "note: a.csv is replaced"
 
 
+def test_answers_never_replace_what_they_answer(run: RunFolder, images: Path) -> None:
+    for name, out in (("a.csv", "a.csv"), ("b.probabilities.csv", "./b.csv")):
+        file = Path(shutil.copy2(sample(), name))
+        with pytest.raises(UsageError, match="replace the file that asks"):
+            submit(run, file, images, out=Path(out))
+        assert file.read_text() == sample().read_text()
+    assert not Path("b.csv").exists()
+
+
+def test_nothing_is_written_where_half_could_not_be(run: RunFolder, images: Path) -> None:
+    Path("a.probabilities.csv").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        submit(run, sample(), images, out=Path("a.csv"))
+    assert not Path("a.csv").exists()
+
+
+def test_list_of_images_may_be_any_table(run: RunFolder, images: Path) -> None:
+    (images / "list.csv").write_bytes(
+        '\ufefffile;note\r\nd.png;x\r\n\r\n b/c.png ;"y;z"\r\n'.encode()
+    )
+    _, rows = predict_files(run, [images / "list.csv"])
+    assert [row[0] for row in rows] == ["test/d.png", "test/b/c.png"]
+    (images / "list.csv").write_text("file,note\nd.png\n")
+    with pytest.raises(DataError, match="Line 2 of"):
+        predict_files(run, [images / "list.csv"])
+
+
 def test_inference_has_its_log(run: RunFolder, images: Path) -> None:
     logs = Path(run.info["log"]).parents[2] if "log" in run.info else None
     submit(run, sample(), images, say=print)
@@ -292,10 +319,18 @@ def test_abstaining_can_be_configured_and_turned_off(run: RunFolder, images: Pat
         )
         columns, _ = predict_files(run, [images], device="cpu", say=lambda line: None)
         assert "accepted" in columns
+        assert [create_predictor(run, tta=one).tta for one in (None, "none")] == ["flip", "none"]
         columns, _ = predict_files(run, [images], accept_accuracy=0, device="cpu")
         assert "accepted" not in columns
     finally:
         run.config_file.write_text(text)
+
+
+def test_answer_at_the_threshold_is_given() -> None:
+    table = (["id", "prediction", "confidence"], [["a", "x", 0.5], ["b", "x", 0.499999]])
+    columns, rows = with_bins(table, 0.5)
+    assert columns == ["id", "prediction", "confidence", "bin", "accepted"]
+    assert [row[3:] for row in rows] == [["0.5-0.6", True], ["0.4-0.5", False]]
 
 
 def test_test_folder_belongs_to_a_table() -> None:

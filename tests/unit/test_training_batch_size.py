@@ -31,7 +31,7 @@ from sightline.training.batch_size import (
 )
 from sightline.training.memory_gauge import Gauge
 from sightline.training.runtime import random_state
-from sightline.training.settings import TrainConfig, TrainerConfig
+from sightline.training.settings import OutputConfig, TrainConfig, TrainerConfig
 from sightline.training.trainer import BaseTrainer
 
 CPU = torch.device("cpu")
@@ -125,6 +125,11 @@ def test_keys_that_nothing_would_read_are_errors() -> None:
         TrainConfig(effective_batch_size=64)
     with pytest.raises(ValidationError, match="accumulate_steps is not read"):
         TrainConfig(batch_size="auto", accumulate_steps=2)
+    for unused in ({"momentum": 0.5}, {"warmup_factor": 0.1}, {"mode": "min"}):
+        with pytest.raises(ValidationError, match=f"{next(iter(unused))} is used only with"):
+            TrainConfig(**unused)
+    with pytest.raises(ValidationError, match="save_interval is used only with snapshots"):
+        OutputConfig(snapshots=False, save_interval=5)
     for wrong in (0, "big", 2.5):
         with pytest.raises(ValidationError):
             TrainConfig(batch_size=wrong)

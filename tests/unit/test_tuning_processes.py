@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,13 +10,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
 from sightline.errors import TrainingError
 from sightline.training.memory import is_out_of_memory
+from sightline.tuning.attempt import Attempt, Ended
 from sightline.tuning.batch import smaller_batch
 from sightline.tuning.lifeline import answer_of, release, start, stop
+from sightline.tuning.settings import StudyConfig
+from sightline.tuning.worker import Order
 
 CHILD = """
 import os, sys, time
@@ -126,3 +131,31 @@ def test_smaller_batch_keeps_the_effective_batch(
 def test_batch_that_is_to_be_measured_is_not_halved() -> None:
     Path("c.yaml").write_text("train: {batch_size: auto, accumulate_steps: 1}\n")
     assert smaller_batch("c.yaml", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "expected"), [("macro_f1", "maximize", 0.9), ("loss", "minimize", 0.2)]
+)
+def test_value_of_a_trial_is_that_of_its_best_epoch(
+    tmp_path: Path, metric: str, direction: str, expected: float
+) -> None:
+    run = tmp_path / "runs/d/trial-0000_x"
+    run.mkdir(parents=True)
+    epochs = [
+        {"event": "epoch", "epoch": number, "macro_f1": score, "valid_loss": loss}
+        for number, (score, loss) in enumerate(((0.3, 0.7), (0.9, 0.2), (0.5, 0.4)), 1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in epochs))
+    trial = optuna.create_study(direction=direction).ask()
+    order = Order("", "s", str(tmp_path), "", {}, 1, None, [])
+    settings = StudyConfig(metric=metric, direction=direction)  # type: ignore[arg-type]
+    attempt = Attempt(order, trial, {}, settings)
+    assert not attempt._report(run)
+    assert not attempt._report(run)  # an epoch is told once
+    ended = [sys.executable, "-c", "print('{\"run\": 1}')"]
+    with subprocess.Popen(ended, stdout=subprocess.PIPE) as process:
+        process.wait(timeout=20)
+        assert attempt._how_it_ended(process, run) == Ended("runs/d/trial-0000_x", value=expected)
+    column = "valid_loss" if metric == "loss" else metric
+    told = trial.storage.get_trial(trial._trial_id).intermediate_values
+    assert told == {row["epoch"] - 1: row[column] for row in epochs}

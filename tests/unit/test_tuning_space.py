@@ -88,6 +88,17 @@ def test_unknown_key_is_named_with_the_nearest() -> None:
         ("overrides: {train.lr: 0.1}\nspace: {train.lr: {low: 0.1, high: 1.0}}", "both in over"),
         ("overrides: {train.epoch: 3}\nspace: {train.lr: {low: 0.1, high: 1.0}}", "train.epochs?"),
         ("study: {metric: f1}\nspace: {train.lr: {low: 0.1, high: 1.0}}", "macro_f1"),
+        ("space: {train.momentum: {low: 0.5, high: 0.9}}", "momentum is used only with"),
+        (
+            "space: {train.optimizer: {choices: [sgd, adamw]}, "
+            "train.momentum: {low: 0.5, high: 0.8}}",
+            "and optimizer is adamw",
+        ),
+        (
+            "space: {train.epochs: {low: 1, high: 9, int: true}, "
+            "train.warmup_epochs: {low: 0.1, high: 2.0}}",
+            "warmup_epochs 2 leaves nothing of 1 epochs",
+        ),
     ],
 )
 def test_what_does_not_fit_the_training_is_said_before_it_starts(text: str, words: str) -> None:
@@ -100,6 +111,7 @@ def test_what_does_not_fit_the_training_is_said_before_it_starts(text: str, word
         ("space: {train.lr: {low: 0.2, high: 0.1}}", "low 0.2 is above high 0.1"),
         ("space: {train.lr: {low: 0.0, high: 0.1, log: true}}", "low must be > 0"),
         ("space: {train.lr: {low: 0.1}}", "needs low and high, or choices"),
+        ("space: {train.lr: {low: 0.1, high: 0.2, step: 1.0}}", "wider than the range"),
         ("space: {train.lr: {low: 0.1, high: 0.2, choices: [0.1]}}", "either choices"),
         ("space: {train.epochs: {low: 4.5, high: 8, int: true}}", "must be integers"),
         ("space: {train.lr: {lower: 0.1, high: 0.2}}", "did you mean space.train.lr.low"),
@@ -119,12 +131,21 @@ def test_search_file_that_makes_no_sense_is_refused(text: str, words: str) -> No
     assert words in str(caught.value)
 
 
+def test_keys_that_need_one_another_can_be_searched_together() -> None:
+    search = searched(
+        "space:\n"
+        "  train.mixup: {low: 0.1, high: 0.4}\n"
+        "  train.mix_probability: {low: 0.3, high: 0.9}\n"
+    )
+    require_searchable(search, loader("classify/basic", (), TASK_CONFIGS), "space.yaml")
+
+
 def test_every_trial_is_judged_by_the_metric_of_the_study() -> None:
     text = "overrides: {train.epochs: 3}\nspace: {train.lr: {low: 0.1, high: 1.0}}"
     assert search_flags(searched(text)) == {
         "train.epochs": 3,
         "train.monitor": "macro_f1",
-        "output.snapshots": False,
+        "output.save_interval": 0,
     }
     loss = searched("study: {metric: loss, direction: minimize}\nspace: {a: {choices: [1]}}")
     assert search_flags(loss)["train.monitor"] is None

@@ -152,7 +152,12 @@ def _predict_sample(run: str, inputs: tuple[str, ...], options: dict[str, Any]) 
 
 
 def _predict_inputs(run: str, inputs: tuple[str, ...], options: dict[str, Any]) -> None:
-    from sightline.prediction import predict_files, require_writable, write_predictions
+    from sightline.prediction import (
+        predict_files,
+        refuse_overwriting,
+        require_writable,
+        write_predictions,
+    )
 
     if options.pop("images") is not None:
         raise UsageError(
@@ -165,6 +170,7 @@ def _predict_inputs(run: str, inputs: tuple[str, ...], options: dict[str, Any]) 
     if out is None:
         raise click.MissingParameter(param_hint="'--out'", param_type="option")
     del options["sample"]
+    refuse_overwriting(out, [Path(name) for name in inputs])
     require_writable(out)
     columns, rows = predict_files(
         find(run, exp_dir), [Path(name) for name in inputs], **options, say=say

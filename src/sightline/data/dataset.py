@@ -86,6 +86,11 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
         stratify=config.stratify,
     )
     if config.folds:
+        if len(manifest.rows("val")):
+            notes.append(
+                "The data gives a validation split; with data.folds its pictures are divided among "
+                "the folds like all others outside the test."
+            )
         manifest = assign_folds(manifest, config.folds, seed, stratify=config.stratify)
         if config.valid_fold != "all":
             manifest = use_fold(manifest, config.valid_fold)

@@ -59,6 +59,11 @@ class Augmentation:
         more = self.vflip or self.quarter_turns or self.randaugment or self.shadow
         return not (more or self.downscale or self.blur or self.noise or self.jpeg)
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether there is an operation that the schedule makes rarer."""
+        return not self.is_plain or self.rotate > 0 or self.erase > 0
+
 
 PRESETS = {
     "none": Augmentation((1.0, 1.0), (1.0, 1.0), flip=0.0, rotate=0.0, color=0.0, erase=0.0),

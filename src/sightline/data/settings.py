@@ -90,6 +90,11 @@ class AugmentConfig(Section):
                 "randaugment_magnitude is used only with randaugment; set for example "
                 "randaugment to 2"
             )
+        if self.schedule is not None and not augmentation(self).is_scheduled:
+            raise ValueError(
+                f"schedule is used only with operations that it holds for, and {self.preset} has "
+                "none of them; set for example erase to 0.5"
+            )
         return self
 
 
@@ -201,6 +206,11 @@ class DataConfig(Section):
             )
         if self.fold_col is not None and not self.folds:
             raise ValueError("fold_col is used only with folds; say how many it has, as folds=5")
+        if self.folds and self.val_fraction != type(self).model_fields["val_fraction"].default:
+            raise ValueError(
+                f"val_fraction is used only without folds: with {self.folds} folds each is the "
+                "validation of one training; leave it out, or set folds to 0"
+            )
         if self.folds == 1:
             raise ValueError("folds must be 0 (one validation split) or at least 2, got 1")
         if not self.folds and self.valid_fold != 0:

@@ -36,7 +36,7 @@ from sightline.experiment.milestones import (
 from sightline.experiment.recording import first_says, observers, record_changes, recorded, versions
 from sightline.experiment.resumption import resume_training
 from sightline.experiment.session import Session, class_counts
-from sightline.experiment.stages import Stages, ask_for
+from sightline.experiment.stages import Stages, ask_for, require_validation
 from sightline.runs import History, RunFolder
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
@@ -75,6 +75,7 @@ def train(
             dataset = _dataset_of(config, resume)
             require_known_labels(dataset)
             require_validated_classes(dataset, config.data)
+            require_validation(stages, dataset, config.data)
             config, measured = settle_batch_size(config, dataset, device)
             run = _shared_run(lambda: resume or _create_run(config, command))
             if here.is_first:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import sys
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from sightline.training.trainer import BaseTrainer
 
 SHOWN_AS = {"fit": "train", "val": "val", "test": "test"}
 """How the splits are called where people read; `train` without `val` is `fit` inside."""
+LOGGED_AS = {"val": "valid"}
+"""How scripts that read the log know them."""
 
 
 def announce(session: Session) -> None:
@@ -36,7 +39,8 @@ def announce(session: Session) -> None:
     if config.data.valid_fold == "all":
         # Every row is validated once, by the fold's model that was not trained on it.
         counts["val"] = counts["train"]
-    log("DATA", "dataset sizes | " + " ".join(f"{name}={n}" for name, n in counts.items()))
+    shown = " ".join(f"{LOGGED_AS.get(name, name)}={n}" for name, n in counts.items())
+    log("DATA", f"dataset sizes | {shown}")
     session.run.update(
         data={
             **counts,
@@ -55,7 +59,7 @@ def announce_part(session: Session, trainer: BaseTrainer) -> None:
     """Log, and write into run.json, which model is about to be trained where."""
     config, device = session.config, session.device
     if session.fold is not None:
-        sizes = f"train={len(session.dataset.part('fit'))} val={len(session.dataset.part('val'))}"
+        sizes = f"train={len(session.dataset.part('fit'))} valid={len(session.dataset.part('val'))}"
         log("FOLD", f"fold {session.fold} of {config.data.folds} | {sizes}")
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -152,6 +156,7 @@ def conclude(session: Session) -> None:
     run.set_status("finished", stop_reason=run.info["stop_reason"])
     latest = publish_latest(run, config.output.exp_dir)
     log("COPY", f"Results copied to {latest.name}: {latest} -> {run.id}")
+    print(f"📁 Latest results: {run.path}", file=sys.stderr, flush=True)
     log("BOOT", "training pipeline finished successfully")
 
 

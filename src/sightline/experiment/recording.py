@@ -52,16 +52,17 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def logged(run: RunFolder, config: TaskConfig, *, kind: str) -> Iterator[None]:
-    """Mirror the output of what is done with a trained run into a log of its kind."""
-    with LogFile(
+def logged(run: RunFolder, config: TaskConfig, *, kind: str) -> Iterator[Path]:
+    """Mirror the output of what is done with a trained run into a log of its kind, and name it."""
+    logfile = LogFile(
         config.output.logs_dir,
         run_id=run.id,
         created=run.created,
         augmentation=config.data.augment.preset,
         kind=kind,
-    ):
-        yield
+    )
+    with logfile, _terminated_with_an_error():
+        yield logfile.path
 
 
 def _set_unless_finished(run: RunFolder, status: str, **why: str) -> None:
@@ -84,7 +85,7 @@ def _terminated_with_an_error() -> Iterator[None]:
 
     def end(number: int, frame: object) -> None:
         raise Interrupted(
-            "Stopped by SIGTERM before the first step; there was nothing to save.",
+            "Stopped by SIGTERM outside of training; what was finished before is kept.",
             exit_code=128 + number,
             remedy="continue with --resume",
         )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from sightline.data.dataset import Dataset
+from sightline.data.settings import DataConfig
+from sightline.errors import ConfigError
 from sightline.runs import RunFolder
 
 
@@ -31,6 +34,18 @@ def asked_for(run: RunFolder) -> Stages:
     """What was written down."""
     saved = run.info.get("stages") or {}
     return Stages(**{key: bool(saved.get(key)) for key in asdict(Stages())})
+
+
+def require_validation(stages: Stages | None, dataset: Dataset, data: DataConfig) -> None:
+    """Raise ConfigError where a calibration is asked for and nothing is there to fit it on."""
+    if stages is None or not stages.calibrate:
+        return
+    if data.valid_fold != "all" and not len(dataset.part("val")):
+        raise ConfigError(
+            "A calibration is fitted on validation samples, and there are none.",
+            got=f"data.val_fraction={data.val_fraction:g} and data.folds={data.folds}",
+            remedy="set data.val_fraction=0.15 or data.folds=5, or leave out --use-calibration",
+        )
 
 
 def pending(run: RunFolder) -> list[str]:

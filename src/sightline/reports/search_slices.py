@@ -47,11 +47,17 @@ def slices_figure(trials: Trials) -> Figure:
 
 def _place(axes: Axes, values: Sequence[Any]) -> list[float]:
     """Prepare the x axis for the values and return where each of them lies."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         low, high = min(values), max(values)
         crowded = statistics.median(values) - low < LOW_MIDDLE * (high - low)
         if low > 0 and high / low >= LOG_FROM and crowded:
             axes.set_xscale("log")
+            # Less than a decade has no room for what matplotlib writes at its minor ticks.
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
         return [float(v) for v in values]
     names = list(dict.fromkeys(plain(v) for v in values))
     names.sort()

@@ -22,4 +22,7 @@ def tagged(tag: str, message: str) -> str:
     """Return the line that `log` prints."""
     if tag.split(" ")[0] not in TAGS:
         raise ValueError(f"unknown tag {tag!r}; the tags are {', '.join(TAGS)}")
-    return f"{tag} {message}" if tag == "NEW_BEST" else f"[{tag}] {message}"
+    if tag == "NEW_BEST":
+        return f"{tag} {message}"
+    # A second tag follows at once, as in `[EXIT][ERROR] training failed`.
+    return f"[{tag}]{message}" if message.startswith("[") else f"[{tag}] {message}"

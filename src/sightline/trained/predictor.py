@@ -15,8 +15,9 @@ from sightline.data.images import Images
 from sightline.data.manifest import Manifest
 from sightline.data.splits_file import read_splits
 from sightline.data.tta import tta_views
-from sightline.errors import DataError, RunError
+from sightline.errors import DataError, RunError, UsageError
 from sightline.experiment import SPLITS_FILE, loader_for
+from sightline.metrics.calibrators import Temperature
 from sightline.runs import RunFolder
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
@@ -65,8 +66,9 @@ class Predictor:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether any probability is calibrated."""
-        return self.calibrator is not None or any(one.calibrator for one in self.members)
+        """Whether a calibration changes any probability; one that was not adopted does not."""
+        calibrators = [self.calibrator, *(one.calibrator for one in self.members)]
+        return any(one is not None and one != Temperature(1.0) for one in calibrators)
 
     def describe(self) -> dict[str, Any]:
         """What answers, as plain data."""
@@ -109,7 +111,9 @@ class Predictor:
                 "can judge them.",
                 got=", ".join([ids[row] for row in np.flatnonzero(~answered)][:5]),
                 where=self.run.path,
-                remedy="make the ensemble of runs that share their splits (data.manifest=FILE)",
+                remedy="make the ensemble of runs that share their splits (data.manifest=FILE)"
+                if self.is_ensemble
+                else "leave out --checkpoint: each fold's model judges the fold it did not see",
             )
         return (
             self.task.combine(used, ids, calibrator=self.calibrator),
@@ -150,10 +154,17 @@ def create_predictor(
     """What answers for a run: its best checkpoint, its folds together, or an ensemble's members.
 
     What is left out is taken from the run's `infer` section; a calibration is used when the run
-    has one. Raises CheckpointError for a missing checkpoint and RunError where a calibration is
-    asked for that is not there.
+    has one. Raises CheckpointError for a missing checkpoint, UsageError for a checkpoint of an
+    ensemble, and RunError where a calibration is asked for that is not there.
     """
     config = run_config(run)
+    if checkpoint and (run.path / ENSEMBLE_FILE).is_file():
+        raise UsageError(
+            "An ensemble has no checkpoints of its own; its members name theirs.",
+            got=f"--checkpoint {checkpoint}",
+            where=run.path / ENSEMBLE_FILE,
+            remedy="leave out --checkpoint, or name a member's run",
+        )
     infer = getattr(config, "infer", None)
     wanted = getattr(infer, "use_calibration", True) if use_calibration is None else use_calibration
     calibration = read_calibration(run) if wanted else None
@@ -183,11 +194,32 @@ def create_predictor(
     )
 
 
+def ensemble_content(run: RunFolder) -> dict[str, Any]:
+    """What ensemble.json says; RunError where it is damaged, or a weight is no number above 0."""
+    file = run.path / ENSEMBLE_FILE
+    try:
+        content: dict[str, Any] = json.loads(file.read_bytes())
+        members = [(str(one["run"]), one["checkpoint"]) for one in content["members"]]
+        weights = [float(one["weight"]) for one in content["members"]]
+        if members and all(0 < weight < float("inf") for weight in weights):
+            return content
+        reason = f"weights {weights}"
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise RunError(
+        "The ensemble cannot be read.",
+        expected="members, each with a run, a checkpoint or null, and a weight above 0",
+        got=reason,
+        where=file,
+        remedy="make the ensemble anew: sightline ensemble RUN RUN",
+    )
+
+
 def _ensemble_members(run: RunFolder, *, calibrated: bool) -> list[Member]:
     """The members that ensemble.json names, each with its own run's calibration."""
     file = run.path / ENSEMBLE_FILE
     members = []
-    for one in json.loads(file.read_text(encoding="utf-8"))["members"]:
+    for one in ensemble_content(run)["members"]:
         folder = Path(one["run"])
         if not folder.is_absolute():
             folder = run.path / folder

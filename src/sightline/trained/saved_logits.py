@@ -16,8 +16,9 @@ from sightline.data.splits_file import read_splits
 from sightline.errors import DataError, RunError
 from sightline.experiment import SPLITS_FILE
 from sightline.runs import RunFolder
-from sightline.trained.calibrated import CALIBRATION_FILE
-from sightline.trained.predictor import ENSEMBLE_FILE
+from sightline.trained.calibrated import CALIBRATION_FILE, file_hash
+from sightline.trained.joined_runs import path_from
+from sightline.trained.predictor import ENSEMBLE_FILE, Predictor, ensemble_content
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,26 @@ class SavedLogits:
     class_names: Sequence[str]
 
 
+def files_behind(predictor: Predictor) -> dict[str, str]:
+    """SHA-256 of the files that raw logits come from, by their path from the run's folder.
+
+    Checkpoints, and in an ensemble the calibrations of its members where they are used.
+    """
+    used = [member.run.ckpt / member.checkpoint for member in predictor.members]
+    if predictor.is_ensemble:
+        calibrated = [member.run.path for member in predictor.members if member.calibrator]
+        used += [folder / CALIBRATION_FILE for folder in calibrated]
+    return {path_from(predictor.run.path, file): file_hash(file) for file in dict.fromkeys(used)}
+
+
 def read_saved_logits(run: RunFolder) -> SavedLogits:
     """Read predictions/val, or oof/ where a run has trained every fold.
 
-    Raises DataError for files that are missing, do not belong together, or are older than what
-    they were made with.
+    Raises DataError for files that are missing, do not belong together, or were made with another
+    checkpoint or calibration than the run has now.
     """
     about = _about(run)
+    _require_same_files(run, about)
     names = [str(name) for name in about["class_names"]]
     if (run.path / "oof" / "oof_logits.npy").is_file():
         return _out_of_fold(run, names)
@@ -63,11 +77,8 @@ def read_saved_logits(run: RunFolder) -> SavedLogits:
     targets = np.array([place[row["target"]] for row in table], np.int64)
     rows = _joined(run, file, targets, ids=[row["id"] for row in table])
     if (run.path / ENSEMBLE_FILE).is_file():
-        _require_current_members(run, file, calibrated=bool(about.get("calibrated")))
         return SavedLogits({}, rows, "val", names)
-    checkpoint = str(about["checkpoint"])
-    _require_newer(run, file, run.ckpt / checkpoint)
-    return SavedLogits({checkpoint: rows}, None, "val", names)
+    return SavedLogits({str(about["checkpoint"]): rows}, None, "val", names)
 
 
 def _out_of_fold(run: RunFolder, names: Sequence[str]) -> SavedLogits:
@@ -79,9 +90,7 @@ def _out_of_fold(run: RunFolder, names: Sequence[str]) -> SavedLogits:
     folds = np.array([int(row["fold"]) for row in table], np.int64)
     members = {}
     for fold in sorted(set(folds.tolist())):
-        name = f"best_fold{fold}.pth"
-        _require_newer(run, file, run.ckpt / name)
-        members[name] = rows.select(np.flatnonzero(folds == fold))
+        members[f"best_fold{fold}.pth"] = rows.select(np.flatnonzero(folds == fold))
     return SavedLogits(members, None, "oof", names)
 
 
@@ -148,33 +157,33 @@ def _missing(run: RunFolder, file: Path) -> DataError:
     )
 
 
-def _require_newer(run: RunFolder, file: Path, source: Path) -> None:
-    if not source.is_file():
-        raise DataError(
-            f"The checkpoint {source.name} that the logits came from is gone.",
-            where=source,
-            remedy=f"sightline evaluate {run.id}",
-        )
-    if source.stat().st_mtime > file.stat().st_mtime:
-        raise DataError(
-            f"The saved logits are older than {source.name}.",
-            expected="logits of the checkpoint as it is now",
-            where=file,
-            remedy=f"sightline evaluate {run.id}",
-        )
-
-
-def _require_current_members(run: RunFolder, file: Path, *, calibrated: bool) -> None:
-    """The mean must have been taken of members calibrated as they are now."""
-    listed = json.loads((run.path / ENSEMBLE_FILE).read_bytes())["members"]
-    for member in listed:
-        own = run.path / member["run"] / CALIBRATION_FILE
-        if not own.is_file():
-            continue
-        if not calibrated:
+def _require_same_files(run: RunFolder, about: Mapping[str, Any]) -> None:
+    """The logits must be those of the files as they are now, by content: copying changes dates."""
+    saved = about.get("files")
+    if not isinstance(saved, Mapping):
+        raise _missing(run, run.predictions / "val.metrics.json")
+    for name, sha256 in saved.items():
+        file = run.path / name
+        if not file.is_file():
+            raise DataError(
+                f"The file {file.name} that the logits came from is gone.",
+                where=file,
+                remedy=f"sightline evaluate {run.id}",
+            )
+        if file_hash(file) != sha256:
+            raise DataError(
+                f"The saved logits are of another {file.name} than there is now.",
+                where=file,
+                remedy=f"sightline evaluate {run.id}",
+            )
+    if not (run.path / ENSEMBLE_FILE).is_file():
+        return
+    known = {(run.path / name).resolve() for name in saved}
+    for member in ensemble_content(run)["members"]:
+        own = (run.path / member["run"] / CALIBRATION_FILE).resolve()
+        if own.is_file() and own not in known:
             raise RunError(
                 "The saved logits are of uncalibrated members, which are calibrated when used.",
                 where=own,
                 remedy=f"sightline evaluate {run.id}",
             )
-        _require_newer(run, file, own)

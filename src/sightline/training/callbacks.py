@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sightline.training.hooks import StepInfo, Stop, refuse_unknown_hooks
+from sightline.training.runtime import resident_mebibytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -115,7 +116,7 @@ class ProgressLines(Callback):
         speed = "" if fresh else f" images/s={rate:.1f}"
         print(
             f"[EPOCH {info.epoch}] batch {info.batch}{of} step={info.step} "
-            f"loss={info.loss:.4f} lr={info.lr:.3g}{speed}",
+            f"loss={info.loss:.4f} lr={info.lr:.3g}{speed} mem_MiB={resident_mebibytes():.0f}",
             file=self._stream or sys.stderr,
             flush=True,
         )

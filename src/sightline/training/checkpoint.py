@@ -40,6 +40,9 @@ def save_checkpoint_file(state: dict[str, Any], target: Path) -> None:
 
 def link_checkpoint_file(source: Path, target: Path) -> None:
     """Give a checkpoint a second name: a hard link, or a copy where links are impossible."""
+    if target.exists() and target.samefile(source):
+        # Renaming one name of a file over another does nothing, and leaves both.
+        return
     with _beside(target) as partial:
         try:
             os.link(source, partial)

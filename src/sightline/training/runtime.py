@@ -186,7 +186,12 @@ def gather_from_processes(value: Any) -> list[Any]:
 def memory_mebibytes(device: torch.device) -> dict[str, float | None]:
     """Resident memory of this process and peak memory of its GPU (None without one), in MiB."""
     gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
-    return {"mem_MiB": _resident_bytes() / 2**20, "gpu_mem_MiB": gpu}
+    return {"mem_MiB": resident_mebibytes(), "gpu_mem_MiB": gpu}
+
+
+def resident_mebibytes() -> float:
+    """Resident memory of this process in MiB, NaN where the system does not say."""
+    return _resident_bytes() / 2**20
 
 
 def _resident_bytes() -> float:

@@ -12,6 +12,7 @@ from sightline.errors import TrainingError
 
 DEFAULT_EFFECTIVE_BATCH = 64
 """Images behind one optimizer step with batch_size auto, where nothing is said."""
+_WITHOUT_MOMENTUM = ("adam", "adamw")
 
 
 class StepConfig(Section):
@@ -50,6 +51,8 @@ class StepConfig(Section):
             raise ValueError(f"amp is false, so precision {self.precision} would never be used")
         if self.early_stopping_min_delta and self.early_stopping_patience is None:
             raise ValueError("early_stopping_min_delta is used only with early_stopping_patience")
+        if self.mode != "max" and self.monitor is None:
+            raise ValueError("mode is used only with monitor; of a loss the smaller is the better")
         return self
 
 
@@ -140,6 +143,16 @@ class TrainConfig(StepConfig):
         return self
 
     @model_validator(mode="after")
+    def _optimizer_keys_are_used(self) -> TrainConfig:
+        default = type(self).model_fields["momentum"].default
+        if self.momentum != default and self.optimizer.lower() in _WITHOUT_MOMENTUM:
+            raise ValueError(
+                f"momentum is used only with an optimizer that has one, as sgd, "
+                f"and optimizer is {self.optimizer}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scheduler_keys_are_used(self) -> TrainConfig:
         users = {
             "min_lr_factor": ("cosine", "linear", "warm_restarts", "plateau"),
@@ -157,6 +170,10 @@ class TrainConfig(StepConfig):
                     f"{key} is used only with scheduler {' or '.join(schedulers)}, "
                     f"and scheduler is {self.scheduler}"
                 )
+        if self.warmup_factor != type(self).model_fields["warmup_factor"].default and (
+            not self.warmup_epochs
+        ):
+            raise ValueError("warmup_factor is used only with warmup_epochs, as in warmup_epochs=1")
         if self.scheduler == "multistep" and not self.milestones:
             raise ValueError("scheduler multistep needs milestones, for example [30, 60]")
         if self.scheduler != "none" and self.epochs and self.warmup_epochs >= self.epochs:
@@ -176,6 +193,13 @@ class OutputConfig(SaveConfig):
     """Folder that holds one folder per day with the log files."""
     snapshots: bool = True
     """Keep the epoch_NNN.pth files of save_interval; false: only latest and best."""
+
+    @model_validator(mode="after")
+    def _interval_is_used(self) -> OutputConfig:
+        default = type(self).model_fields["save_interval"].default
+        if not self.snapshots and self.save_interval not in (0, default):
+            raise ValueError("save_interval is used only with snapshots, and snapshots is false")
+        return self
 
 
 def trainer_config(train: TrainConfig, output: OutputConfig) -> TrainerConfig:

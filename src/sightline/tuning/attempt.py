@@ -16,6 +16,7 @@ from sightline.runs import read_rows
 from sightline.training.signals import SignalWatch
 from sightline.tuning.lifeline import answer_of, release, start, stop
 from sightline.tuning.settings import StudyConfig
+from sightline.tuning.tidying import run_name
 
 if TYPE_CHECKING:
     import optuna
@@ -48,7 +49,7 @@ class Attempt:
         self._column = "valid_loss" if settings.metric == "loss" else settings.metric
         self._best = max if settings.direction == "maximize" else min
         self._metric = settings.metric
-        self._name = f"trial-{trial.number:04d}"
+        self._name = run_name(trial.number)
         self._log = self._folder / "logs" / f"{self._name}.log"
         self._order = {
             "config": order.config,

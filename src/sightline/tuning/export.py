@@ -81,12 +81,13 @@ def best_config_name(study: optuna.Study) -> str:
 def importance(study: optuna.Study, seed: int) -> dict[str, float]:
     """Each key's share of the variance of the finished trials' values (Hutter et al. 2014, fANOVA).
 
-    Empty with fewer than two different values; the shares sum to 1.
+    Empty with fewer than four finished trials, which say nothing of it, or without two different
+    values; the shares sum to 1.
     """
     import optuna
 
     finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    if len({trial.value for trial in finished}) < 2:
+    if len(finished) < 4 or len({trial.value for trial in finished}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)

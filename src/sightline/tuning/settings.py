@@ -106,6 +106,8 @@ class Dimension(Section):
             raise ValueError(f"with log, low must be > 0; got {self.low:g}")
         if self.log and self.step is not None:
             raise ValueError("log and step cannot go together")
+        if self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"step {self.step:g} is wider than the range: one value is no search")
         whole = [value for value in (self.low, self.high, self.step) if value is not None]
         if self.integer and any(value != int(value) for value in whole):
             raise ValueError("with int, low, high and step must be integers")

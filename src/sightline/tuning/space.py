@@ -29,7 +29,7 @@ def search_flags(search: SearchConfig) -> dict[str, Any]:
     """The keys that every trial of a search shares: the file's own, and the metric it goes by."""
     metric = search.study.metric
     monitor = None if metric == "loss" else metric
-    return {**search.overrides, "train.monitor": monitor, "output.snapshots": False}
+    return {**search.overrides, "train.monitor": monitor, "output.save_interval": 0}
 
 
 def loader(
@@ -49,8 +49,8 @@ def loader(
 def require_searchable(search: SearchConfig, load: Load, where: str) -> None:
     """Raise ConfigError for a key that is not there or may not vary, or a value out of its range.
 
-    Both ends of a range and every choice are tried in the configuration, each alone. `where` is
-    the search file's name.
+    Both ends of a range and every choice are tried in the configuration, each alone and with the
+    other keys at their first and at their last values. `where` is the search file's name.
     """
     shared = search_flags(search)
     for key in search.overrides:
@@ -65,11 +65,38 @@ def require_searchable(search: SearchConfig, load: Load, where: str) -> None:
                 remedy="leave it out; what all trials share belongs to the command line",
             )
     _try(load, shared, "overrides", f"{where}: overrides")
+    corners = [{key: one.ends()[end] for key, one in search.space.items()} for end in (0, -1)]
     for key, dimension in search.space.items():
         for value in dimension.ends():
             # As a trial has it, and as the training has it that follows the search.
-            _try(load, {**shared, key: value}, key, f"{where}: space.{key}")
-            _try(load, {key: value}, key, f"{where}: space.{key}")
+            for base in (shared, {}):
+                _try_among(load, {**base, key: value}, key, where, corners)
+
+
+def _try_among(
+    load: Load,
+    flags: Mapping[str, Any],
+    key: str,
+    where: str,
+    corners: Sequence[Mapping[str, Any]],
+) -> None:
+    """Raise ConfigError when the flags do not fit together with the corners of the space.
+
+    A value that fails alone may need another searched key, as a mix_probability needs a mixup, and
+    one that is right alone may not go with it, as a momentum and adamw.
+    """
+    place = f"{where}: space.{key}"
+    try:
+        _try(load, flags, key, place)
+    except ConfigError as alone:
+        for corner in corners:
+            try:
+                load({**corner, **flags})
+            except ConfigError:
+                raise alone from None
+        return
+    for corner in corners:
+        _try(load, {**corner, **flags}, key, place)
 
 
 def draw(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:
@@ -98,7 +125,7 @@ def _require_one_meaning(search: SearchConfig, key: str, where: str) -> None:
             where=where,
             remedy=f"leave {key} out of overrides",
         )
-    if key in ("train.monitor", "output.snapshots"):
+    if key in ("train.monitor", "output.save_interval"):
         raise ConfigError(
             f"{key} is decided by the search and cannot be in overrides.",
             where=where,

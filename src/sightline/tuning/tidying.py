@@ -12,17 +12,25 @@ if TYPE_CHECKING:
 def drop_checkpoints(study: optuna.Study, folder: Path) -> None:
     """Remove the checkpoints of ended trials other than the best; their runs stay.
 
-    They are never continued, and the model for use is trained anew with the best values. Runs on
-    other machines are not seen from here.
+    They are never continued, and the model for use is trained anew with the best values. A trial's
+    runs are found by name: one whose worker was killed could not say which it had, and one that ran
+    out of memory had several. Runs on other machines are not seen from here.
     """
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    kept = best_trial(study)
-    for trial in ended:
-        run = trial.user_attrs.get("run")
-        if run is None or (kept is not None and trial.number == kept.number):
+    best = best_trial(study)
+    kept = None if best is None else best.user_attrs.get("run")
+    for trial in study.get_trials(deepcopy=False):
+        if not trial.state.is_finished():
             continue
-        for file in (folder / run / "ckpt").glob("**/*.pth"):
-            file.unlink(missing_ok=True)
+        for run in (folder / "runs").glob(f"*/{run_name(trial.number)}_*"):
+            if run.relative_to(folder).as_posix() == kept:
+                continue
+            for file in (run / "ckpt").glob("**/*.pth"):
+                file.unlink(missing_ok=True)
+
+
+def run_name(number: int) -> str:
+    """What the runs of a trial are called, before the underscore and the time."""
+    return f"trial-{number:04d}"
 
 
 def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:

@@ -4,7 +4,7 @@ Each rung is trained with three seeds on splits that are the same for all rungs 
 search of `optimized` sees fit and val alone; test is read at the end of each rung. Needs the
 pictures and ImageNet weights that the options name; small backbone and pictures, for two CPU cores.
 
-    python benchmarks/bench_ladder.py trashnet --images FOLDER --weights FILE [--threads 2]
+    python benchmarks/ladder.py trashnet --images FOLDER --weights FILE [--threads 2]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SEEDS = (1, 2, 3)
 RUNGS = ("basic", "highperf", "optimized")
 SPACE = Path(__file__).with_name("ladder_space.yaml")
 RECEIPTS = (
-    *("train.img_size=160", "train.batch_size=16", "train.lr=1e-3", "data.fit=pad"),
+    *("train.img_size=208", "train.batch_size=16", "train.lr=1e-3", "data.fit=pad"),
     # The scans are upright.
     *("data.augment.preset=document", "data.augment.quarter_turns=0"),
 )
@@ -63,7 +63,7 @@ LADDERS = {
         split=("data.val_fraction=0.2", "data.test_fraction=0.2"),
         rungs={
             "basic": ("train.img_size=160", "train.batch_size=16", "train.epochs=12"),
-            "highperf": (*RECEIPTS, "train.epochs=20"),
+            "highperf": (*RECEIPTS, "train.epochs=24"),
             "optimized": (*RECEIPTS, "train.epochs=30", "infer.tta=none"),
         },
         trials=8,
