@@ -120,7 +120,7 @@ def test_a_killed_run_goes_on_with_its_first_unfinished_fold(
 ) -> None:
     command = [sys.executable, "-m", "sightline", "train", "classify/digits", *cli.tiny]
     process = subprocess.Popen(
-        [*command, "data.root=pictures", *FOLDS, "train.epochs=40", "output.exp_dir=killed"],
+        [*command, "data.root=pictures", *FOLDS, "train.epochs=12", "output.exp_dir=killed"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on_with_its_first_unfinished_fold(
     assert outcome.code == 0, outcome.said
     assert "fold 0 was finished before" in outcome.said
     assert (run / "ckpt/best_fold0.pth").stat().st_mtime_ns == first
-    cli("train", "classify/digits", *cli.tiny, "data.root=pictures", *FOLDS, "train.epochs=40",
+    cli("train", "classify/digits", *cli.tiny, "data.root=pictures", *FOLDS, "train.epochs=12",
         "output.exp_dir=whole")  # fmt: skip
     whole = Path(cli.newest("whole")["path"])
     for fold in range(3):
