@@ -41,7 +41,9 @@ def finish_stages(
 
     work: dict[str, Callable[[], object]] = {
         "val": lambda: evaluate("val"),
-        "calibrate": lambda: calibrate_run(run, _method(run), say=say),
+        "calibrate": lambda: say(
+            f"calibration {calibrate_run(run, _method(run), say=say).summary()}"
+        ),
         "test": lambda: evaluate("test"),
         "submit": lambda: _submit(run, config, say=say),
     }

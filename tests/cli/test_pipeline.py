@@ -105,6 +105,9 @@ def test_calibration_is_fitted_and_then_used(competition: Competition, cli: Comm
     assert events(cli, run) == ["evaluate val", "calibrate val", "evaluate test"]
     rows = [r for r in cli.rows(run["path"]) if r["event"] == "evaluate"]
     saved = cli.json(Path(run["path"], "calibration.json"))
+    assert f"calibration ece {saved['before']['ece']:.3f} -> {saved['after']['ece']:.3f}, nll" in (
+        outcome.out
+    )
     adopted = any(one["adopted"] for one in saved["members"].values())
     assert [r["calibrated"] for r in rows] == [False, adopted]
     assert adopted or saved["members"]["best_model.pth"]["temperature"] == 1.0

@@ -88,6 +88,15 @@ class RunCalibration:
             "or go without calibration",
         )
 
+    def summary(self) -> str:
+        """Return one line: scores before and after, of how many images, and what was adopted."""
+        fits = [*self.members.values(), *([] if self.combined is None else [self.combined])]
+        scores = ", ".join(
+            f"{name} {self.before[name]:.3f} -> {self.after[name]:.3f}" for name in ("ece", "nll")
+        )
+        adopted = sum(one.adopted for one in fits)
+        return f"{scores} (n={self.n} images, {adopted} of {len(fits)} adopted)"
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
         return {
