@@ -53,7 +53,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Predictor:
-    """What a run answers: the mean of probabilities over views, then over members."""
+    """What a run answers: a member's mean over views, calibrated, then the mean over members."""
 
     run: RunFolder
     config: TaskConfig
@@ -100,11 +100,16 @@ class Predictor:
             answered[rows] = True
             # Of a run's folds one judges each held-out sample, with the weight of the whole run.
             weight = member.weight * (self._folds_of(member) if held_out else 1)
-            for place, outputs in enumerate(self._views(member, samples.select(rows), open_images)):
-                used.append(Part(outputs, weight / len(tta_views(self.tta)), member.calibrator))
-                if place == 0:
-                    alone = len(self.members) == 1 or not self.is_ensemble
-                    raw.append(Part(outputs, weight, None if alone else member.calibrator))
+            views = self._views(member, samples.select(rows), open_images)
+            # The views' mean first: a temperature then leaves each member's answers as they are.
+            mean = self.task.combine(
+                [Part(view, 1.0, None) for view in views],
+                [ids[row] for row in rows],
+                calibrator=None,
+            )
+            used.append(Part(mean, weight, member.calibrator))
+            alone = len(self.members) == 1 or not self.is_ensemble
+            raw.append(Part(views[0], weight, None if alone else member.calibrator))
         if not answered.all():
             raise DataError(
                 f"{int((~answered).sum())} samples were trained on by every member, so nothing "
