@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +135,22 @@ def _browser() -> str | None:
 
 def _is_local(host: str) -> bool:
     return host in ("localhost", "::1", "::") or host.startswith(("127.", "0.0.0.0"))
+
+
+@pytest.fixture(scope="session")
+def write_some_digits(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Sequence[str], int], Path]:
+    """A function that writes the first pictures of some digits, a folder for each."""
+    from sightline.data.digits import write_digits
+
+    def write(classes: Sequence[str], each: int) -> Path:
+        base = tmp_path_factory.mktemp("digits")
+        every = write_digits(base / "every")
+        for name in classes:
+            (base / "some" / name).mkdir(parents=True)
+            for file in sorted((every / name).iterdir())[:each]:
+                shutil.copy2(file, base / "some" / name)
+        return base / "some"
+
+    return write

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sightline.config import compare_configs, load_config, plain_tree
-from sightline.errors import ConfigError, SightlineError, UsageError
+from sightline.errors import SightlineError, UsageError
 from sightline.experiment import train
 from sightline.experiment.recording import logged
 from sightline.experiment.stages import Stages, ask_for, asked_for
@@ -144,13 +144,6 @@ def _configured(request: Request) -> TaskConfig:
             )
         config = request.load(plan.recipe, data__valid_fold="all")
     data = config.data
-    carved = data.val_fraction > 0 or data.folds > 0
-    if plan.use_calibration and not (carved or data.split_col or data.root or data.manifest):
-        raise ConfigError(
-            "A calibration is fitted on validation samples, and the configuration makes none.",
-            got="data.val_fraction=0 and data.folds=0",
-            remedy="set data.val_fraction=0.15, or data.folds=5",
-        )
     if plan.stages.submit and data.sample_csv is not None:
         # Days of training are not to end with an id that has no picture.
         sample = read_sample(data.sample_csv, config)

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,16 +135,8 @@ def cli() -> CommandLine:
 
 
 @pytest.fixture(scope="session")
-def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sightline.data.digits import write_digits
-
-    base = tmp_path_factory.mktemp("digits")
-    every = write_digits(base / "every")
-    for name in CLASSES:
-        (base / "some" / name).mkdir(parents=True)
-        for file in sorted((every / name).iterdir())[:PER_CLASS]:
-            shutil.copy2(file, base / "some" / name)
-    return base / "some"
+def _pictures(write_some_digits: Callable[[Sequence[str], int], Path]) -> Path:
+    return write_some_digits(CLASSES, PER_CLASS)
 
 
 @pytest.fixture

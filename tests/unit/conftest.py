@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,9 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
-def digit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digit_folder(write_some_digits: Callable[[Sequence[str], int], Path]) -> Path:
     """A folder with 24 pictures of each of three digits; to be read only."""
-    from sightline.data.digits import write_digits
-
-    base = tmp_path_factory.mktemp("digits")
-    every = write_digits(base / "every")
-    for name in CLASSES:
-        (base / "some" / name).mkdir(parents=True)
-        for file in sorted((every / name).iterdir())[:PER_CLASS]:
-            shutil.copy2(file, base / "some" / name)
-    return base / "some"
+    return write_some_digits(CLASSES, PER_CLASS)
 
 
 @pytest.fixture(scope="session")
