@@ -4,6 +4,8 @@ SightlineError                      exit code 1
 ├── UsageError                      2   the command was called wrongly
 │   └── ConfigError                 2   unknown key, bad value, unreadable file
 ├── DataError                       1   a missing, unreadable or contradictory sample
+│   ├── MaskSizeError               1   a mask that does not fit its picture (data/masks.py)
+│   └── TooFewNormalsError          1   no threshold can keep the budget (metrics/conformal.py)
 ├── CheckpointError                 1   a file that cannot be saved or loaded
 ├── RunError                        1   a run folder that is missing, ambiguous or changed
 ├── TrainingError                   1   a step, model or loss that cannot go on

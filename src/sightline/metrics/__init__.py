@@ -1,1 +1,44 @@
-"""Metrics: pure functions from arrays to numbers, each with a reference it was checked against."""
+"""Metrics: pure functions from arrays to numbers, each with a reference it was checked against.
+
+The public names below are imported when they are first used, so importing the package is free.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sightline.metrics.auroc import (
+        average_precision,
+        compute_auroc,
+        compute_auroc_per_class,
+    )
+    from sightline.metrics.pixel_scores import compute_aupro, compute_pixel_auroc
+    from sightline.metrics.visualization import plot_confusion_matrix, plot_roc_curve
+
+__all__ = [
+    "average_precision",
+    "compute_aupro",
+    "compute_auroc",
+    "compute_auroc_per_class",
+    "compute_pixel_auroc",
+    "plot_confusion_matrix",
+    "plot_roc_curve",
+]
+
+_HOMES = {
+    "average_precision": "sightline.metrics.auroc",
+    "compute_aupro": "sightline.metrics.pixel_scores",
+    "compute_auroc": "sightline.metrics.auroc",
+    "compute_auroc_per_class": "sightline.metrics.auroc",
+    "compute_pixel_auroc": "sightline.metrics.pixel_scores",
+    "plot_confusion_matrix": "sightline.metrics.visualization",
+    "plot_roc_curve": "sightline.metrics.visualization",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sightline.metrics' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

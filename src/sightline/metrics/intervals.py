@@ -178,6 +178,25 @@ def bootstrap_sums(
     return estimates
 
 
+def binomial_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share of which `count` of `n` independent trials are known.
+
+    Clopper & Pearson, The use of confidence or fiducial limits (1934): it covers the true share
+    with at least the confidence, whatever that share is. NaN for n = 0.
+
+    >>> [round(end, 3) for end in binomial_interval(0, 10)]
+    [0.0, 0.308]
+    """
+    from scipy.stats import beta
+
+    if not n:
+        return np.nan, np.nan
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, count, n - count + 1)) if count else 0.0
+    high = float(beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    return low, high
+
+
 def group_confusions(
     targets: npt.ArrayLike, predictions: npt.ArrayLike, *, groups: npt.ArrayLike, classes: int
 ) -> Counts:
