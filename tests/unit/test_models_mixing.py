@@ -29,7 +29,8 @@ from sightline.models.mixing import Mix, Mixing, cut_out, mixed
 from sightline.models.settings import ModelConfig
 from sightline.random_numbers import generator
 from sightline.tasks import TASKS
-from sightline.tasks.classification import ClassificationTrainer, ClassifyTrainConfig
+from sightline.tasks.classification import ClassificationTrainer
+from sightline.tasks.classify_config import ClassifyTrainConfig
 from sightline.training.callbacks import Callback
 from sightline.training.hooks import StepInfo
 

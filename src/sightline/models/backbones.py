@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -15,13 +16,13 @@ from torch import nn
 from sightline.errors import ConfigError
 from sightline.models.pooling import install_gem
 from sightline.models.pretrained import pretrained_file
-from sightline.models.settings import ModelConfig, Pooling
+from sightline.models.settings import BackboneConfig, ModelConfig, Pooling
 from sightline.models.weights import WeightsReport, load_weights
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # What timm, and the layers below it, raise for an option or input a model cannot take.
-_REFUSALS = (AssertionError, RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
+REFUSALS = (AssertionError, RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,8 @@ def create_backbone(
     model cannot do. With `img_size`, one empty image is sent through (without computing where
     possible), so that a size that does not fit is found here and not in the first batch.
     """
-    _require_known(config.name)
-    source = config.weights
-    if source is None and config.pretrained:
-        source = pretrained_file(config.name)
+    require_known(config.name)
+    source = weights_source(config)
     module = _create(config, in_chans=in_chans, img_size=img_size)
     published: Any = getattr(module, "pretrained_cfg", None) or {}
     side = img_size or int(published.get("input_size", (3, 224, 224))[-1])
@@ -63,13 +62,20 @@ def create_backbone(
     return Backbone(
         module,
         embedding_dim=embedding_dim,
-        input_mean=tuple(published.get("mean") or _IMAGENET_MEAN),
-        input_std=tuple(published.get("std") or _IMAGENET_STD),
+        input_mean=tuple(published.get("mean") or IMAGENET_MEAN),
+        input_std=tuple(published.get("std") or IMAGENET_STD),
         weights=report,
     )
 
 
-def _require_known(name: str) -> None:
+def weights_source(config: BackboneConfig) -> Path | None:
+    """The local file to start from, fetched where it must be; None for a random start."""
+    if config.weights is None and config.pretrained:
+        return pretrained_file(config.name)
+    return config.weights
+
+
+def require_known(name: str) -> None:
     """Raise ConfigError unless timm has the model, and the tag after a dot if there is one."""
     import timm
 
@@ -143,7 +149,7 @@ def _try_create(
                 raise
             del options["drop_path_rate"]
             module = timm.create_model(config.name, pretrained=False, **options)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         return None, error
     if pooling == "gem" and not install_gem(module):
         return None, ValueError("no pooling layer to replace")
@@ -152,25 +158,25 @@ def _try_create(
 
 def _embedding_dim(module: nn.Module, *, in_chans: int, side: int) -> int | None:
     """D of the embeddings for one square image, or None when the model cannot take that size."""
-    if _cuts_edges(module, side):
+    if cuts_edges(module, side):
         return None
     was_training = module.training
     module.eval()
     try:
         with torch.no_grad():
             return _output_width(module, torch.empty(1, in_chans, side, side, device="meta"))
-    except _REFUSALS:
+    except REFUSALS:
         # Some models hold tensors beside their buffers, which shapes alone cannot go through.
         try:
             with torch.no_grad():
                 return _output_width(module, torch.zeros(1, in_chans, side, side))
-        except _REFUSALS:
+        except REFUSALS:
             return None
     finally:
         module.train(was_training)
 
 
-def _cuts_edges(module: nn.Module, side: int) -> bool:
+def cuts_edges(module: nn.Module, side: int) -> bool:
     """Whether patches do not fill the image, so that the model would never see its edges."""
     patches: Any = getattr(module, "patch_embed", None)
     size = getattr(patches, "patch_size", None)

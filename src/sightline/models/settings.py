@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,8 +12,8 @@ from sightline.config.section import Section
 Pooling = Literal["avg", "max", "avgmax", "catavgmax", "gem", "token"]
 
 
-class ModelConfig(Section):
-    """Which backbone turns a picture into a vector, and where its weights come from."""
+class BackboneConfig(Section):
+    """Which backbone looks at the pictures, and where its weights come from."""
 
     name: str = "resnet18"
     """Backbone name as timm knows it, with or without a weights tag (resnet18.a1_in1k)."""
@@ -23,6 +23,17 @@ class ModelConfig(Section):
     """Local weights file (.pth, .pt, .safetensors) to start from; wins over `pretrained`."""
     weights_partial: bool = False
     """Accept a weights file that lacks tensors of the backbone, or holds others beside them."""
+
+    @model_validator(mode="after")
+    def _partial_needs_a_source(self) -> Self:
+        if self.weights_partial and self.weights is None and not self.pretrained:
+            raise ValueError("weights_partial is used only with weights=FILE or pretrained=true")
+        return self
+
+
+class ModelConfig(BackboneConfig):
+    """Which backbone turns a picture into a vector, and how."""
+
     pooling: Pooling = "avg"
     """How the feature map becomes one vector; avg works with every backbone but a few
     transformers, token takes a transformer's class token, gem is a learnt power mean."""
@@ -30,9 +41,3 @@ class ModelConfig(Section):
     """Chance that a feature is dropped before the head, while training."""
     drop_path_rate: float = Field(default=0.0, ge=0, lt=1)
     """Chance that the deepest residual branch is skipped, while training (stochastic depth)."""
-
-    @model_validator(mode="after")
-    def _partial_needs_a_source(self) -> ModelConfig:
-        if self.weights_partial and self.weights is None and not self.pretrained:
-            raise ValueError("weights_partial is used only with weights=FILE or pretrained=true")
-        return self

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +32,40 @@ class WeightsReport:
     """Tensors both have in different shapes, as `name: file (..) backbone (..)`."""
     dropped: tuple[str, ...]
     """Classifier tensors of the file, left out because the task brings its own head."""
+    unused: tuple[str, ...] = ()
+    """Tensors of the file for layers of this model that the task does not need."""
 
     def summary(self) -> str:
         """One line with the counts, for a log."""
         return (
             f"loaded={len(self.loaded)} missing={len(self.missing)} "
             f"unexpected={len(self.unexpected)} classifier_dropped={len(self.dropped)}"
-        )
+        ) + (f" unused={len(self.unused)}" if self.unused else "")
 
 
-def load_weights(backbone: nn.Module, file: Path, *, partial: bool = False) -> WeightsReport:
+def load_weights(
+    backbone: nn.Module, file: Path, *, partial: bool = False, unneeded: Collection[str] = ()
+) -> WeightsReport:
     """Copy the tensors of a file into a timm backbone and report on each.
 
     Takes a plain state dict, or one under `state_dict`, `model` or `model_state_dict`; prefixes
     `module.` and `backbone.` are removed, and timm's own conversion of the model family (older
     names, other position grids) is used where names or shapes differ. Running counters of BatchNorm
     may be absent. With `partial`, tensors may be missing or left over, but shapes must agree.
+    `unneeded` names tensors of the whole model that were cut from this backbone; a file may hold
+    them or not.
     Nothing is copied when an error is raised: ConfigError for a file that is not there,
     CheckpointError for one that cannot be read or does not fit.
     """
     source = read_tensors(file)
     state, others = _strip_prefixes(source)
-    if not _fits(backbone, _without_classifier(backbone, state)[0]):
+    needed = {name: tensor for name, tensor in state.items() if name not in unneeded}
+    if not _fits(backbone, _without_classifier(backbone, needed)[0]):
         state = _converted(backbone, state, file)
     state, dropped = _without_classifier(backbone, state)
-    report = _compare(backbone, state, dropped=(*dropped, *others))
+    unused = tuple(name for name in state if name in unneeded)
+    state = {name: tensor for name, tensor in state.items() if name not in unneeded}
+    report = replace(_compare(backbone, state, dropped=(*dropped, *others)), unused=unused)
     _require_usable(report, file, backbone=backbone, partial=partial)
     chosen = {name: state[name] for name in report.loaded}
     broken = [name for name, tensor in chosen.items() if not bool(torch.isfinite(tensor).all())]
