@@ -13,6 +13,8 @@ from sightline.data.manifest import TEXT, Category, Manifest, shortened
 from sightline.data.splits_file import read_splits
 from sightline.errors import DataError
 
+pytestmark = pytest.mark.phase_01
+
 ROOT = Path("pictures")
 
 

@@ -392,6 +392,37 @@ def test_a_padded_crop_is_a_part_of_the_padded_square() -> None:
         np.testing.assert_array_equal(out, whole[top : top + side, left + 10 : left + 10 + side])
 
 
+@pytest.mark.parametrize("shape", [(60, 24), (24, 60), (30, 30), (1, 90)])
+def test_stretching_squeezes_the_whole_picture_as_pillow_does(shape: tuple[int, int]) -> None:
+    image = noise(*shape, 5)
+    view = central_view(*shape, "stretch")
+    expected = np.asarray(Image.fromarray(image).resize((30, 30), Image.Resampling.BILINEAR))
+    assert np.abs(rendered(image, view, 30).astype(int) - expected).max() <= 2
+    assert random_view(generator(0, 1, "a"), *shape, size=30, ranges=PLAIN, fit="stretch") == view
+
+
+@given(st.integers(8, 200), st.integers(8, 200), ranges, st.integers(0, 99))
+@settings(max_examples=200, deadline=None)
+def test_stretched_crops_have_the_area_and_in_the_square_the_aspect_of_the_ranges(
+    height: int, width: int, given: Augmentation, epoch: int
+) -> None:
+    random = generator(0, epoch, "a")
+    box = random_view(random, height, width, size=32, ranges=given, fit="stretch").box
+    assert inside(box, height, width)
+    if box == Box(0, 0, height, width):
+        return
+    # Sides are rounded to whole pixels: half a pixel either way.
+    least, most = (
+        (box.height + sign) * (box.width + sign) / (height * width) for sign in (-0.5, 0.5)
+    )
+    assert least <= given.scale[1]
+    assert most >= given.scale[0]
+    narrow = (box.width - 0.5) / width / ((box.height + 0.5) / height)
+    wide = (box.width + 0.5) / width / ((box.height - 0.5) / height)
+    assert narrow <= given.ratio[1]
+    assert wide >= given.ratio[0]
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_turns_come_after_mirrors_and_are_exact(turns: int) -> None:
     image = noise(20, 20)

@@ -36,7 +36,8 @@ def read_csv(config: DataConfig, *, require_files: bool = True) -> Manifest:
     first, so that `check` can list it.
 
     Raises DataError with line numbers for missing columns, repeated or empty ids, empty labels,
-    unknown splits, folds that are no numbers, and missing pictures.
+    unknown splits, folds that are no numbers, and missing pictures; in anomaly detection for
+    missing masks too, while a single label is allowed.
     """
     assert config.train_csv is not None
     columns = {f"data.{key}": getattr(config, key) for key in ("id_col", "target_col")}
@@ -57,6 +58,9 @@ def read_csv(config: DataConfig, *, require_files: bool = True) -> Manifest:
     if require_files:
         refuse_missing(table, missing, column=config.id_col, folder=folder)
         refuse_shared(table, paths, column=config.id_col)
+    has_defects = config.tree == "defects"
+    if has_defects and config.mask_col and require_files:
+        refuse_lost_files(table, config.mask_col, folder)
     texts = {key: table.columns.pop(name) for key, name in named.items() if key in _PLAIN}
     manifest = Manifest.build(
         folder,
@@ -71,6 +75,8 @@ def read_csv(config: DataConfig, *, require_files: bool = True) -> Manifest:
         manifest = replace(manifest, mask=texts["mask_col"])
     if config.split_col:
         manifest = manifest.with_split(split_codes(table, config.split_col))
+    if has_defects:
+        return replace(manifest, mask=np.strings.replace(manifest.mask, "\\", "/"))
     return _only_classes(manifest, config.class_names, where=config.train_csv)
 
 
@@ -90,6 +96,17 @@ def split_codes(table: Table, column: str) -> npt.NDArray[np.int8]:
         remedy=f"use one of {', '.join(SPLIT_NAMES)}",
     )
     return split
+
+
+def refuse_lost_files(table: Table, column: str, folder: Path) -> None:
+    """Raise DataError with the lines whose file of a column is not in the folder; empty: none."""
+    names = np.strings.replace(table.columns[column], "\\", "/")
+    table.refuse(
+        np.asarray([bool(name) and not (folder / name).is_file() for name in names], np.bool_),
+        f"{{count}} rows name a file in column {column!r} that is not in {folder}.",
+        column=column,
+        remedy="correct the paths, which start from that folder, or add the files",
+    )
 
 
 def fold_numbers(table: Table, column: str) -> npt.NDArray[np.int16]:

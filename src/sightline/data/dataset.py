@@ -18,13 +18,16 @@ from sightline.data.decoding import (
     require_decodable,
     undecodable,
 )
+from sightline.data.defect_settings import AnomalyDataConfig
 from sightline.data.fingerprints import Digests, digests
 from sightline.data.folds import assign_folds, use_fold
 from sightline.data.groups import group_duplicates, units
 from sightline.data.images import Images, find_decoded
 from sightline.data.manifest import Manifest, shortened
+from sightline.data.normal_splits import assign_normal_splits
 from sightline.data.readers import read_manifest
 from sightline.data.splits import assign_splits, units_per_label
+from sightline.data.synthetic_defects import with_synthetic_defects
 from sightline.errors import DataError
 
 if TYPE_CHECKING:
@@ -78,6 +81,12 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
     # A manifest was grouped when it was made, and its splits are to be used as they are.
     if config.group_duplicates and config.manifest is None:
         manifest = group_duplicates(manifest, hashes)
+    if isinstance(config, AnomalyDataConfig):
+        manifest, notes = assign_normal_splits(manifest, config, seed=seed)
+        if config.synthetic_defects:
+            manifest, rows = with_synthetic_defects(manifest)
+            hashes = hashes[rows]
+        return Dataset(manifest, hashes, tuple(notes))
     manifest, notes = assign_splits(
         manifest,
         test_fraction=config.test_fraction,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -24,12 +24,14 @@ def check(
     near_duplicates: bool = True,
     min_image_size: int = 0,
     open_set: bool = False,
+    defects: Iterable[Finding] | None = None,
 ) -> CheckReport:
     """Read and decode every file once and report what would make training or its score wrong.
 
     ``open_set`` is for tasks whose test has other classes than training (re-identification,
-    search): labels that training never sees are no error then. Nothing is changed, and a bad file
-    raises nothing: it becomes a finding.
+    search): labels that training never sees are no error then. ``defects`` are the findings that
+    stand in place of those about classes in anomaly detection (`defect_findings`). Nothing is
+    changed, and a bad file raises nothing: it becomes a finding.
     """
     seen = scan(manifest, workers=workers)
     findings = [
@@ -37,7 +39,7 @@ def check(
         *duplicate_findings(manifest, seen),
         *(near_duplicate_findings(manifest, seen) if near_duplicates else ()),
         *_group_leaks(manifest),
-        *_class_findings(manifest, open_set=open_set),
+        *(_class_findings(manifest, open_set=open_set) if defects is None else defects),
         *picture_findings(manifest, seen, min_image_size=min_image_size),
         *_unused_files(manifest),
     ]
@@ -123,7 +125,7 @@ def _class_findings(manifest: Manifest, *, open_set: bool) -> Iterator[Finding]:
 def _unused_files(manifest: Manifest) -> Iterator[Finding]:
     """Pictures that lie beside those of the table and that it does not name."""
     paths = [str(path) for path in manifest.path]
-    known = set(paths)
+    known = {*paths, *(str(mask) for mask in manifest.mask)}
     unused: list[str] = []
     for folder in sorted({path.rpartition("/")[0] for path in paths}):
         place = manifest.root / folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sightline.data.decode import Pixels
 from sightline.data.decoding import available_cores
 from sightline.data.images import Images
 from sightline.data.presets import Augmentation
-from sightline.data.tta import TestView
 from sightline.data.views import Fit, central_view, colour_matrix, random_view, render
 from sightline.errors import DataError
 from sightline.random_numbers import generator
@@ -67,7 +67,7 @@ class ImageLoader:
         fit: Fit = "crop",
         augment: Augmentation | None = None,
         epochs: int = 1,
-        view: TestView | None = None,
+        view: Callable[[Pixels, str], Pixels] | None = None,
         seed: int = 0,
         workers: int = 0,
         shard: Shard | None = None,
@@ -171,7 +171,7 @@ class _Look:
     fit: Fit
     augment: Augmentation | None
     epochs: int
-    view: TestView | None
+    view: Callable[[Pixels, str], Pixels] | None
 
 
 class _Batches(Dataset[Any]):

@@ -30,6 +30,8 @@ def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest
 
     Raises ConfigError where no source is named, DataError for everything wrong with the data.
     """
+    if config.tree == "defects":
+        return _read_defects(config, require_files=require_files)
     if config.manifest is not None:
         from sightline.data.splits_file import read_splits
 
@@ -49,14 +51,52 @@ def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest
 
         manifest = read_folder(write_digits(config.digits), class_names=config.class_names)
     else:
-        raise ConfigError(
-            "The configuration names no data.",
-            expected="one of data.root, data.train_csv, data.manifest, data.digits",
-            remedy="add data.root=FOLDER for a folder with one folder of pictures per class",
-        )
+        raise _no_data("one folder of pictures per class")
     if config.group_pattern is not None:
         return group_by_pattern(manifest, config.group_pattern)
     return manifest
+
+
+def _read_defects(config: DataConfig, *, require_files: bool) -> Manifest:
+    """The same for anomaly detection: normal pictures, defects, and where their masks are."""
+    from sightline.data.defect_reader import read_defect_csv, read_defects, require_masks
+    from sightline.data.defect_settings import AnomalyDataConfig
+
+    assert isinstance(config, AnomalyDataConfig)
+    if config.manifest is not None:
+        from sightline.data.splits_file import read_splits
+
+        manifest = read_splits(
+            config.manifest,
+            root=config.image_dir_train,
+            verify=config.verify_files and require_files,
+            workers=config.workers,
+        )
+        if require_files:
+            require_masks(manifest, config.manifest)
+        return manifest
+    if config.train_csv is not None:
+        manifest = read_defect_csv(config, require_files=require_files)
+    elif config.root is not None:
+        manifest = read_defects(config, require_files=require_files)
+    elif config.digits is not None:
+        from sightline.data.defect_digits import write_defect_digits
+
+        root = write_defect_digits(config.digits)
+        manifest = read_defects(config.model_copy(update={"root": root, "digits": None}))
+    else:
+        raise _no_data("train/good and test/TYPE in it")
+    if config.group_pattern is not None:
+        return group_by_pattern(manifest, config.group_pattern)
+    return manifest
+
+
+def _no_data(layout: str) -> ConfigError:
+    return ConfigError(
+        "The configuration names no data.",
+        expected="one of data.root, data.train_csv, data.manifest, data.digits",
+        remedy=f"add data.root=FOLDER for a folder with {layout}",
+    )
 
 
 def _require_inference_files(config: DataConfig) -> None:

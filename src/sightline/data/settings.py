@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sightline.config.section import Section
 from sightline.data.presets import augmentation
+
+if TYPE_CHECKING:
+    from sightline.data.decode import Pixels
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -101,6 +105,8 @@ class AugmentConfig(Section):
 class DataConfig(Section):
     """Samples, splits and loading; name one of root, train_csv, manifest and digits."""
 
+    tree: ClassVar[Literal["classes", "defects"]] = "classes"
+
     root: Path | None = None
     """A folder with one folder of pictures per class, or with train/val/test folders of such
     folders."""
@@ -167,11 +173,15 @@ class DataConfig(Section):
     """Keep decoded pictures on disk; auto does so while they fit."""
     cache_dir: Path | None = None
     """Where the cache lives; without it the user's cache folder."""
-    fit: Literal["crop", "pad"] = "crop"
+    fit: Literal["crop", "pad", "stretch"] = "crop"
     """How a picture is made square: crop takes the central square, pad takes the whole picture and
-    fills the margins."""
+    fills the margins, stretch squeezes it."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes to training pictures."""
+
+    def evaluation_view(self, seed: int) -> Callable[[Pixels, str], Pixels] | None:
+        """What changes some evaluation pictures (made defects); for most data nothing."""
+        return None
 
     @property
     def source(self) -> Source:

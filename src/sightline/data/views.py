@@ -18,8 +18,9 @@ from sightline.data.decode import Pixels, planes, resize
 from sightline.data.effects import FILL, Effect, apply, draw_effects, rotated
 from sightline.data.presets import Augmentation
 
-Fit = Literal["crop", "pad"]
-"""How a picture is made square: its central square, or the whole of it with filled margins."""
+Fit = Literal["crop", "pad", "stretch"]
+"""How a picture is made square: its central square, the whole of it with filled margins, or the
+whole of it squeezed."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. ITU-R BT.601 weights of grey."""
@@ -53,7 +54,12 @@ class View(NamedTuple):
 
 
 def central_view(height: int, width: int, fit: Fit = "crop") -> View:
-    """What evaluation sees: the largest central square, or for pad the smallest around it all."""
+    """What evaluation sees: the largest central square, or for pad the smallest around it all.
+
+    For stretch it is the picture, whose sides become alike when it is rendered.
+    """
+    if fit == "stretch":
+        return View(Box(0, 0, height, width))
     side = min(height, width) if fit == "crop" else max(height, width)
     return View(Box((height - side) // 2, (width - side) // 2, side, side))
 
@@ -69,8 +75,8 @@ def random_view(
 ) -> View:
     """A random crop (Szegedy et al. 2015) with the changes the ranges allow, for a square output.
 
-    With pad the crop is one of the filled square. Where no box of the ranges fits, it is what
-    evaluation sees, and nothing is erased.
+    With pad the crop is one of the filled square, with stretch one of the squeezed square. Where no
+    box of the ranges fits, it is what evaluation sees, and nothing is erased.
     """
     change = ranges.color
     draw = random.random(8).tolist()
@@ -146,8 +152,8 @@ def _cut(image: Pixels, box: Box, size: int) -> torch.Tensor:
     if (bottom - top, right - left) == (box.height, box.width):
         whole = (box.height, box.width) == (size, size)
         return part if whole else resize(part, height=size, width=size)
-    rows = _scaled(top - box.top, bottom - box.top, size / box.height)
-    columns = _scaled(left - box.left, right - box.left, size / box.width)
+    rows = scaled_span(top - box.top, bottom - box.top, size / box.height)
+    columns = scaled_span(left - box.left, right - box.left, size / box.width)
     square = planes(np.tile(FILL, (size, size, 1)))
     square[:, :, rows, columns] = resize(
         part, height=rows.stop - rows.start, width=columns.stop - columns.start
@@ -155,8 +161,8 @@ def _cut(image: Pixels, box: Box, size: int) -> torch.Tensor:
     return square
 
 
-def _scaled(low: int, high: int, scale: float) -> slice:
-    """Where a span lies after scaling, in whole pixels, at least one."""
+def scaled_span(low: int, high: int, scale: float) -> slice:
+    """Where a span of pixels lies after scaling, in whole pixels, at least one."""
     start = min(round(low * scale), math.ceil(high * scale) - 1)
     return slice(start, max(round(high * scale), start + 1))
 
@@ -170,6 +176,9 @@ def _random_crop(
     """
     if fit == "crop":
         return _random_box(random, height, width, ranges.scale, ranges.ratio)
+    if fit == "stretch":
+        narrow, wide = (ratio * width / height for ratio in ranges.ratio)
+        return _random_box(random, height, width, ranges.scale, (narrow, wide))
     square = central_view(height, width, fit).box
 
     def keeps_enough(box: Box) -> bool:
