@@ -10,20 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sightline.errors import SightlineError
+    from sightline.tasks.model_evaluation import Evaluation, evaluate
     from sightline.training.callbacks import Callback
     from sightline.training.hooks import StepInfo, Stop
     from sightline.training.settings import TrainerConfig
     from sightline.training.trainer import BaseTrainer
 
-__all__ = ["BaseTrainer", "Callback", "SightlineError", "StepInfo", "Stop", "TrainerConfig"]
+__all__ = [
+    "BaseTrainer",
+    "Callback",
+    "Evaluation",
+    "SightlineError",
+    "StepInfo",
+    "Stop",
+    "TrainerConfig",
+    "evaluate",
+]
 
 _HOMES = {
     "BaseTrainer": "sightline.training.trainer",
     "Callback": "sightline.training.callbacks",
+    "Evaluation": "sightline.tasks.model_evaluation",
     "SightlineError": "sightline.errors",
     "StepInfo": "sightline.training.hooks",
     "Stop": "sightline.training.hooks",
     "TrainerConfig": "sightline.training.settings",
+    "evaluate": "sightline.tasks.model_evaluation",
 }
 
 

@@ -20,10 +20,10 @@ from sightline.metrics.calibration import (
 )
 from sightline.metrics.calibrators import IDENTITY
 from sightline.metrics.cross_fitting import FEWEST, Fitted, calibrate
-from sightline.runs import History, RunFolder
-from sightline.trained import run_config
-from sightline.trained.calibrated import Calibrated, RunCalibration, file_hash, write_calibration
-from sightline.trained.predictor import ENSEMBLE_FILE
+from sightline.runs import History, RunFolder, file_hash
+from sightline.trained import require_answers, run_config
+from sightline.trained.calibrated import Calibrated, RunCalibration, write_calibration
+from sightline.trained.members import ENSEMBLE_FILE
 from sightline.trained.saved_logits import Rows, read_saved_logits
 
 
@@ -36,6 +36,7 @@ def calibrate_run(
     (each fold's model on the fold it did not see), never rows a model was trained on. Raises
     DataError for logits that are missing or older than the checkpoint.
     """
+    require_answers(run, "probabilities", "a calibration")
     saved = read_saved_logits(run)
     found = calibrate_logits(
         saved.members,

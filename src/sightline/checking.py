@@ -9,6 +9,10 @@ from pathlib import Path
 from sightline.config import load_config
 from sightline.console import table_lines
 from sightline.data.dataset import prepare_dataset
+from sightline.data.defect_categories import holds_defects
+from sightline.data.defect_checks import defect_findings
+from sightline.data.defect_reader import unused_masks
+from sightline.data.defect_settings import AnomalyDataConfig
 from sightline.data.findings import CheckReport, Finding
 from sightline.data.lint import check
 from sightline.data.readers import read_manifest
@@ -17,8 +21,8 @@ from sightline.errors import UsageError
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS
 
-RECIPE = "classify/basic"
-"""Gives the settings of a folder or table that comes without a configuration."""
+RECIPE, DEFECT_RECIPE = "classify/basic", "anomaly/patchcore"
+"""Give the settings of a folder or table that comes without a configuration."""
 MOST_CLASSES = 30
 """Classes shown with their counts; the smallest are the ones worth seeing."""
 COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -30,11 +34,15 @@ def check_source(
     """What is wrong or remarkable about a folder, a CSV, or the data of a configuration."""
     config = _configured(source, overrides).data
     manifest = read_manifest(config, require_files=False)
+    defects = None
+    if isinstance(config, AnomalyDataConfig):
+        defects = defect_findings(manifest, unused_masks=unused_masks(config))
     return check(
         manifest,
         workers=config.workers,
         near_duplicates=near_duplicates,
         min_image_size=config.min_image_size,
+        defects=defects,
     )
 
 
@@ -107,7 +115,8 @@ def _verdict(report: CheckReport, paint: Callable[..., str]) -> str:
 def _configured(source: str, overrides: Sequence[str]) -> TaskConfig:
     path = Path(source).expanduser()
     if path.is_dir():
-        source, overrides = RECIPE, [f"data.root={path}", *overrides]
+        recipe = DEFECT_RECIPE if holds_defects(path) else RECIPE
+        source, overrides = recipe, [f"data.root={path}", *overrides]
     elif path.suffix.lower() in (".csv", ".tsv"):
         source, overrides = RECIPE, [f"data.train_csv={path}", *overrides]
     elif "=" in source:

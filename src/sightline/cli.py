@@ -14,6 +14,7 @@ from sightline.commands import (
     data,
     looking,
     settings,
+    threshold,
     training,
     tune,
 )
@@ -88,6 +89,7 @@ for command in (
     applying.predict,
     applying.infer_config,
     calibrate.calibrate,
+    threshold.threshold,
     combining.ensemble,
     combining.soup,
     data.check,

@@ -27,7 +27,8 @@ from sightline.trained.joined_runs import (
     require_same_classes,
     require_sealed_test,
 )
-from sightline.trained.predictor import ENSEMBLE_FILE, Predictor, create_predictor
+from sightline.trained.members import ENSEMBLE_FILE
+from sightline.trained.predictor import Predictor, create_predictor
 
 Weighting = Literal["uniform", "validation"]
 LEAST_WEIGHT = 1e-6

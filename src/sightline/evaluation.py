@@ -18,7 +18,7 @@ from sightline.errors import DataError
 from sightline.experiment import images_of, read_dataset
 from sightline.runs import History, RunFolder, write_atomically
 from sightline.tasks.config import TaskConfig
-from sightline.tasks.task import Result
+from sightline.tasks.task import Result, Truth
 from sightline.trained.out_of_fold import write_array, write_out_of_fold
 from sightline.trained.predictor import Predictor, create_predictor
 from sightline.trained.saved_logits import files_behind
@@ -58,15 +58,11 @@ def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
     )
     if split == "test":
         run.record_test_read(predictor.describe()["checkpoint"], command)
-    result = predictor.task.evaluate(
-        [used],
-        ids=used["ids"],
-        groups=_units(samples, config),
-        class_names=dataset.class_names,
-        config=config,
-    )
+    truth = Truth(samples, dataset.class_names, _units(samples, config), predictor.decision)
+    result = predictor.task.evaluate([used], truth, config)
     _write(run, split, result, predictor, paths=_paths(samples, run))
-    write_array(run.predictions / f"{split}.logits.npy", raw["logits"])
+    if "logits" in raw:
+        write_array(run.predictions / f"{split}.logits.npy", raw["logits"])
     if out_of_fold and not predictor.is_ensemble:
         write_out_of_fold(run, samples, raw, result.as_dict()["headline"])
     return result
@@ -103,9 +99,14 @@ def _write(
     with_paths = [[row[0], paths[str(row[0])], *row[1:]] for row in rows]
     table = [[columns[0], "path", *columns[1:]], *with_paths]
     write_atomically(run.predictions / f"{split}.csv", as_csv(table))
+    if arrays := result.arrays():
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+        write_atomically(run.predictions / f"{split}.maps.npz", content.getvalue())
     about = predictor.describe()
     epoch = (run.info["best"] or {}).get("epoch")
-    scores = {"split": split, "epoch": epoch, **about, **result.as_dict()}
+    scores = {"task": predictor.config.task, "split": split, "epoch": epoch, **about}
+    scores |= result.as_dict()
     scores["files"] = files_behind(predictor)
     write_atomically(run.predictions / f"{split}.metrics.json", json.dumps(scores, indent=1) + "\n")
     headline = {name: one["value"] for name, one in scores["headline"].items()}

@@ -11,6 +11,7 @@ from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, log
 from sightline.submission import write_submission
 from sightline.tasks.config import TaskConfig
+from sightline.threshold import set_threshold
 from sightline.trained.calibrated import read_calibration
 
 Say = Callable[[str], object]
@@ -40,6 +41,7 @@ def finish_stages(
             say(f"{split} {line}")
 
     work: dict[str, Callable[[], object]] = {
+        "threshold": lambda: set_threshold(run, device=config.train.device, say=say),
         "val": lambda: evaluate("val"),
         "calibrate": lambda: say(
             f"calibration {calibrate_run(run, _method(run), say=say).summary()}"

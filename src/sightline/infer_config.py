@@ -18,7 +18,7 @@ from sightline.config.layers import read_source
 from sightline.errors import CheckpointError, ConfigError, RunError
 from sightline.runs import RunFolder, find_run, list_runs, read_latest, write_atomically
 from sightline.trained import best_checkpoints
-from sightline.trained.predictor import ENSEMBLE_FILE
+from sightline.trained.members import ENSEMBLE_FILE
 
 
 @dataclass(frozen=True)

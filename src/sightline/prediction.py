@@ -15,8 +15,10 @@ from sightline.data.table import read_header, read_table
 from sightline.data.tta import tta_views
 from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
+from sightline.reports.overlays import write_overlays
 from sightline.runs import RunFolder, write_atomically
 from sightline.tasks.config import TaskConfig
+from sightline.trained import require_answers
 from sightline.trained.acceptance import Table, find_acceptance, in_words, with_bins
 from sightline.trained.predictor import Predictor, create_predictor
 from sightline.training.runtime import cache_folder
@@ -32,6 +34,7 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     tta: str | None = None,
     use_calibration: bool | None = None,
     accept_accuracy: float | None = None,
+    heat_maps: Path | None = None,
     device: str = "auto",
     say: Say = print,
 ) -> Table:
@@ -39,7 +42,8 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
 
     Inputs are images, folders of images, or a CSV whose first column names images beside it.
     What is left out is as the run's `infer` section says. Raises DataError for a path that is
-    missing, holds no image, or an image that is unreadable.
+    missing, holds no image, or an image that is unreadable. `heat_maps` is a folder for each
+    picture under its heat map, where the run's task makes any.
     """
     # An image that is named twice, itself and by its folder, gets one row.
     files = list(dict.fromkeys(file for path in inputs for file in _files(path)))
@@ -48,7 +52,11 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     )
     ids = [str(file) for file in files]
     manifest = Manifest.build(Path(), id=ids, path=[str(file.absolute()) for file in files])
-    return predict_samples(predictor, manifest, accept_accuracy=accept_accuracy, say=say)
+    if heat_maps is not None:
+        require_answers(run, "scores", "a heat map")
+    return predict_samples(
+        predictor, manifest, accept_accuracy=accept_accuracy, heat_maps=heat_maps, say=say
+    )
 
 
 def predict_samples(
@@ -56,6 +64,7 @@ def predict_samples(
     samples: Manifest,
     *,
     accept_accuracy: float | None = None,
+    heat_maps: Path | None = None,
     say: Say = print,
 ) -> Table:
     """Columns and one row per sample, in their order; `accepted` is one where a run abstains.
@@ -83,7 +92,13 @@ def predict_samples(
         return open_images(rows, settings, size=size, cache_dir=folder, say=note)[0]
 
     used, _ = predictor.answer(samples, opened)
-    table = predictor.task.predict([used], tuple(predictor.run.info["data"]["classes"]))
+    class_names = tuple(predictor.run.info["data"]["classes"])
+    table = predictor.task.predict([used], class_names, predictor.decision)
+    if heat_maps is not None:
+        files = [samples.file(row) for row in range(len(samples))]
+        drawn = write_overlays(heat_maps, files, used["maps"], predictor.config.data.fit)
+        rows = [[*row, str(file)] for row, file in zip(table[1], drawn, strict=True)]
+        table = [*table[0], "heat_map"], rows
     return with_bins(table, threshold)
 
 

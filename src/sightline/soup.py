@@ -15,6 +15,7 @@ import torch
 from sightline.errors import CheckpointError, RunError
 from sightline.experiment import SPLITS_FILE, images_of, loader_for, read_dataset
 from sightline.runs import RunFolder
+from sightline.tasks.task import Truth
 from sightline.trained import TrainedModel, load_trained
 from sightline.trained.joined_runs import (
     Source,
@@ -129,7 +130,7 @@ class _Kitchen:
                 remedy="train with data.val_fraction above 0",
             )
         images, _ = images_of(samples, config)
-        self.ids = [str(one) for one in images.manifest.id]
+        self.samples = images.manifest
         self.loader = loader_for(images, config, device=self.trained.device, training=False)
 
     def score(self, weights: Weights) -> float:
@@ -138,11 +139,7 @@ class _Kitchen:
         trained, config = self.trained, self.first.config
         trained.model.load_state_dict(weights)
         result = trained.task.evaluate(
-            trained.outputs(self.loader),
-            ids=self.ids,
-            groups=None,
-            class_names=trained.class_names,
-            config=config,
+            trained.outputs(self.loader), Truth(self.samples, trained.class_names), config
         )
         scores = result.as_dict()
         if self.metric == "loss":

@@ -33,7 +33,7 @@ from sightline.prediction import (
 )
 from sightline.runs import RunFolder, log, write_atomically
 from sightline.tasks.config import TaskConfig
-from sightline.trained import run_config
+from sightline.trained import require_answers, run_config
 from sightline.trained.predictor import Predictor, create_predictor
 
 SUBMISSIONS = Path("submissions")
@@ -77,6 +77,7 @@ def write_submission(  # noqa: PLR0913 (what may be said on the command line)
     left out is as the run's `infer` section says. Raises DataError for ids without image, images
     without id, and ids that come twice.
     """
+    require_answers(run, "probabilities", "a submission")
     config = run_config(run)
     with logged(run, config, kind="infer"):
         read = read_sample(sample, config)

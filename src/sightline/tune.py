@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.config import dump_config, load_config, plain_tree
-from sightline.data.dataset import prepare_dataset, require_known_labels
+from sightline.data.dataset import prepare_dataset
 from sightline.errors import DataError, Interrupted, TrainingError, UsageError
 from sightline.runs import LogFile, log, write_atomically
+from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS
 from sightline.training.runtime import resolve_device
@@ -203,7 +204,7 @@ def _announce(plan: _Plan, study: optuna.Study, say: Callable[[str], object]) ->
 def _require_data(config: TaskConfig) -> None:
     """Raise DataError now for what would make every trial fail."""
     dataset = prepare_dataset(config.data, seed=config.project.seed)
-    require_known_labels(dataset)
+    TASKS[config.task].check_data(dataset, config)
     if not len(dataset.part("val")):
         raise DataError(
             "There is no validation split, so trials cannot be compared.",

@@ -280,10 +280,10 @@ def test_split_then_train_on_the_manifest(pictures: Path, cli: Any) -> None:
 
 
 def test_demo_stays_in_its_folder(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sightline.pipeline
+    import sightline.categories
 
     asked: list[Any] = []
-    monkeypatch.setattr(sightline.pipeline, "run_pipeline", asked.append)
+    monkeypatch.setattr(sightline.categories, "run_pipeline", asked.append)
     assert cli("demo").code == 0
     assert asked[0].source == "classify/digits"
     assert {one.split("=")[1].split("/")[0] for one in asked[0].overrides} == {"demo"}

@@ -12,24 +12,28 @@ import torch
 
 from sightline.config import load_config, recipe_names
 from sightline.data.dataset import Dataset, open_images, prepare_dataset
-from sightline.data.digits import write_digits
 from sightline.data.loading import ImageLoader
 from sightline.data.presets import augmentation
 from sightline.errors import DataError
 from sightline.tasks import TASKS
+from sightline.tasks.task import Truth
 from sightline.training.evaluator import collect_outputs
 from sightline.training.runtime import resolve_precision
 
 CPU = torch.device("cpu")
 SETTINGS = {
     "classify": ("classify/digits", "model.name=test_resnet", "train.warmup_epochs=0"),
+    "anomaly": (
+        *("anomaly/stfpm", "model.name=resnet10t", "model.pretrained=false"),
+        *("train.img_size=32", "train.lr=0.01", "data.synthetic_defects=true"),
+    ),
 }
 """A recipe of each task, made small."""
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_digits(tmp_path_factory.mktemp("contract") / "digits")
+    return tmp_path_factory.mktemp("contract")
 
 
 class Bench:
@@ -37,7 +41,8 @@ class Bench:
 
     def __init__(self, name: str, digits: Path, folder: Path) -> None:
         recipe, *settings = SETTINGS[name]
-        settings = [*settings, f"data.digits={digits}", "train.batch_size=32", "data.cache=off"]
+        settings = [*settings, f"data.digits={digits / name}"]
+        settings += ["train.batch_size=32", "data.cache=off"]
         configs = {key: task.config for key, task in TASKS.items()}
         self.config: Any = load_config(recipe, settings, tasks=configs)
         self.task = TASKS[name]
@@ -85,13 +90,7 @@ class Bench:
         )
 
     def evaluate(self, outputs: list[dict[str, Any]]) -> Any:
-        return self.task.evaluate(
-            outputs,
-            ids=[str(one) for one in self.dataset.part("val").id],
-            groups=None,
-            class_names=self.names,
-            config=self.config,
-        )
+        return self.task.evaluate(outputs, Truth(self.dataset.part("val"), self.names), self.config)
 
 
 @pytest.fixture(params=sorted(TASKS))
@@ -111,7 +110,7 @@ def test_training_gives_finite_losses_and_names_its_metric(bench: Bench) -> None
         bench.loader("fit", training=True), bench.loader("val", training=False), num_epochs=1
     )
     assert np.isfinite([row["train_loss"], row["valid_loss"]]).all()
-    assert np.isfinite(row[bench.config.train.monitor])
+    assert np.isfinite(row[bench.config.train.monitor or "valid_loss"])
     after = bench.model.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
@@ -141,7 +140,8 @@ def test_result_has_a_row_per_sample_in_their_order(bench: Bench) -> None:
     assert scores == bench.evaluate(outputs).as_dict(), "the order of batches does not matter"
     for estimate in scores["headline"].values():
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
-        assert estimate["n"] == len(rows)
+        assert 0 < estimate["n"] <= len(rows)
+    assert scores["headline"], "something is reported"
     assert len(result.summary()) >= len(scores["headline"])
 
 

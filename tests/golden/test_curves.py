@@ -26,6 +26,13 @@ CURVES = {
         "classify/digits",
         ["data.digits=digits", "train.epochs=2", "train.lr=3e-4"],
     ),
+    "anomaly_digits": (
+        "anomaly/stfpm",
+        [
+            *("data.digits=digits", "model.name=resnet10t", "model.pretrained=false"),
+            *("train.epochs=7", "train.img_size=32", "train.lr=0.01"),
+        ],
+    ),
 }
 """File -> recipe and overrides; every task has one."""
 

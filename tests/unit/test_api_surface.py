@@ -17,10 +17,12 @@ def test_public_names() -> None:
     assert sorted(sightline.__all__) == [
         "BaseTrainer",
         "Callback",
+        "Evaluation",
         "SightlineError",
         "StepInfo",
         "Stop",
         "TrainerConfig",
+        "evaluate",
     ]
     assert all(getattr(sightline, name).__doc__ for name in sightline.__all__)
 

@@ -19,8 +19,8 @@ from sightline.commands.calibrate import calibrate as command
 from sightline.errors import DataError, RunError
 from sightline.metrics.calibration import expected_calibration_error, log_softmax
 from sightline.metrics.calibrators import Temperature, VectorScaling, fit_temperature
-from sightline.runs import RunFolder, read_rows
-from sightline.trained.calibrated import file_hash, read_calibration
+from sightline.runs import RunFolder, file_hash, read_rows
+from sightline.trained.calibrated import read_calibration
 from sightline.trained.saved_logits import Rows, read_saved_logits
 
 NAMES = ("cat", "dog", "owl")

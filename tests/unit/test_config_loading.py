@@ -25,6 +25,8 @@ from sightline.config import (
 )
 from sightline.errors import ConfigError
 
+pytestmark = pytest.mark.phase_00
+
 
 class Data(Section):
     """Where the pictures are."""

@@ -186,7 +186,10 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
     flag=st.booleans(),
     words=st.lists(texts, max_size=4),
     scores=st.dictionaries(texts.filter(bool), texts | numbers | st.none(), max_size=4),
-    path=st.lists(st.text("abc .~#:'\"-", min_size=1), max_size=3),
+    # `..` is resolved when a file is read, as everywhere.
+    path=st.lists(
+        st.text("abc .~#:'\"-", min_size=1).filter(lambda part: part != ".."), max_size=3
+    ),
 )
 def test_any_value_survives(tmp_path_factory, text, number, count, flag, words, scores, path):
     written = Any_(

@@ -11,8 +11,9 @@ from sightline.data.manifest import Manifest
 from sightline.metrics.calibrators import Temperature
 from sightline.runs import RunFolder
 from sightline.tasks import TASKS
-from sightline.tasks.classification import ClassifyConfig
-from sightline.trained.predictor import Member, Predictor
+from sightline.tasks.classify_config import ClassifyConfig
+from sightline.trained.members import Member
+from sightline.trained.predictor import Predictor
 
 VIEWS = np.log([[[0.90, 0.07, 0.03]], [[0.15, 0.49, 0.36]], [[0.15, 0.49, 0.36]]])
 """Three views of one sample: the first is sure of class 0, the others lean to class 1."""

@@ -20,7 +20,7 @@ from sightline.data.dataset import prepare_dataset
 from sightline.data.digits import write_digits
 from sightline.errors import TrainingError
 from sightline.experiment.batch_fitting import noise, settle_batch_size
-from sightline.tasks.classification import ClassifyTrainConfig
+from sightline.tasks.classify_config import ClassifyTrainConfig
 from sightline.trained import TASK_CONFIGS
 from sightline.training.batch_size import (
     Measurement,

@@ -96,6 +96,8 @@ def evaluate(
 @CALIBRATION
 @click.option("--accept-accuracy", type=click.FloatRange(0, 1, max_open=True), default=None,
               help="Abstain where validation shows less than this accuracy; 0: never.")  # fmt: skip
+@click.option("--heat-maps", type=FILE, default=None,
+              help="A folder for each image under its heat map (anomaly detection).")  # fmt: skip
 @CHECKPOINT
 @DEVICE
 @EXP_DIR_OPTION
@@ -105,16 +107,28 @@ def predict(run: str, inputs: tuple[str, ...], source: str | None, **options: An
     \b
     Examples:
       sightline predict latest new_photos --out predictions.csv
+      sightline predict latest parts --out scores.csv --heat-maps seen
       sightline predict latest --sample sample_submission.csv --images test
       sightline predict --config infer.yaml infer.tta=flip
     """
     if source is not None:
+        _refuse_heat_maps(options)
         words = [run, *inputs] if is_typed("run") else []
         _predict_by_file(source, words, typed_options(options))
     elif options["sample"] is not None:
+        _refuse_heat_maps(options)
         _predict_sample(run, inputs, options)
     else:
         _predict_inputs(run, inputs, options)
+
+
+def _refuse_heat_maps(options: dict[str, Any]) -> None:
+    """Take the option out; UsageError where it was given with what makes no heat maps."""
+    if options.pop("heat_maps") is not None:
+        raise UsageError(
+            "--heat-maps is used only with images that are named after the run.",
+            remedy="leave it out, or: sightline predict RUN FOLDER --out FILE --heat-maps FOLDER",
+        )
 
 
 def _predict_by_file(source: str, words: list[str], given: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from sightline.errors import UsageError
 
 
 @click.command()
-@click.argument("task", type=click.Choice(["classify"]), default="classify")
+@click.argument("task", type=click.Choice(["classify", "anomaly"]), default="classify")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"),
               help="Where the pictures, the run and the report go.")  # fmt: skip
 def demo(task: str, folder: Path) -> None:
@@ -120,10 +120,11 @@ def _run(
     resume: str | None = None,
     anyway: Sequence[str] = (),
 ) -> None:
-    from sightline.pipeline import Plan, Request, run_pipeline
+    from sightline.categories import run_training
+    from sightline.pipeline import Plan, Request
     from sightline.resume import Resume
 
-    run_pipeline(
+    run_training(
         Request(
             source,
             overrides,

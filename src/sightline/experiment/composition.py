@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -14,9 +15,6 @@ from sightline.data.dataset import (
     Dataset,
     open_images,
     prepare_dataset,
-    require_known_labels,
-    require_validated_classes,
-    unvalidated_classes,
 )
 from sightline.data.folds import use_fold
 from sightline.data.images import Images
@@ -73,8 +71,8 @@ def train(
     with contextlib.ExitStack() as record:
         with process_group(device) as here:
             dataset = _dataset_of(config, resume)
-            require_known_labels(dataset)
-            require_validated_classes(dataset, config.data)
+            notes = TASKS[config.task].check_data(dataset, config)
+            dataset = replace(dataset, notes=(*dataset.notes, *notes))
             require_validation(stages, dataset, config.data)
             config, measured = settle_batch_size(config, dataset, device)
             run = _shared_run(lambda: resume or _create_run(config, command))
@@ -123,6 +121,9 @@ def loader_for(
     if workers is None:
         workers = default_workers(cached=images.store is not None, on_gpu=on_gpu)
     batch_size = config.train.images_per_batch
+    shown: Callable[..., Any] | None = view
+    if not training and (view is None or view.name == "original"):
+        shown = data.evaluation_view(config.project.seed) or view
     return ImageLoader(
         images,
         size=config.train.img_size,
@@ -130,7 +131,7 @@ def loader_for(
         fit=data.fit,
         augment=augmentation(data.augment) if training else None,
         epochs=config.train.epochs,
-        view=view,
+        view=shown,
         seed=config.project.seed,
         workers=workers,
         shard=Shard(here.rank, here.count),
@@ -168,8 +169,6 @@ def _train_in(session: Session) -> None:
     config, run = session.config, session.run
     for note in session.dataset.notes:
         first_says("DATA")(note)
-    if unvalidated := unvalidated_classes(session.dataset):
-        first_says("DATA")(f"validation has no sample of: {', '.join(unvalidated)}")
     # The test is decoded too, so that an unreadable file is known now and not after training.
     images, left_out = images_of(session.dataset.part("fit", "val", "test"), config)
     dataset = session.dataset.without(left_out)

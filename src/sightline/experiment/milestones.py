@@ -65,18 +65,19 @@ def announce_part(session: Session, trainer: BaseTrainer) -> None:
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     log(
         "MODEL",
-        f"name={config.model.name} pooling={config.model.pooling} "
+        f"name={config.model.name} {_special(config)}"
         f"params(total/trainable)={total}/{trained} device={device} "
         f"precision={trainer.precision.name}",
     )
     report = getattr(trainer.model, "weights_report", None)
     if report is not None:
         log("MODEL", f"weights: {report.summary()}")
-    log(
-        "MODEL",
-        f"optimizer={config.train.optimizer} lr={config.train.lr:g} "
-        f"weight_decay={config.train.weight_decay:g} scheduler={config.train.scheduler}",
-    )
+    if config.train.epochs:
+        log(
+            "MODEL",
+            f"optimizer={config.train.optimizer} lr={config.train.lr:g} "
+            f"weight_decay={config.train.weight_decay:g} scheduler={config.train.scheduler}",
+        )
     session.run.update(
         device={
             "type": device.type,
@@ -97,6 +98,8 @@ def conclude_part(session: Session, trainer: BaseTrainer, *, seconds: float) -> 
     chosen = "the last one: there was no validation" if value is None else f"{metric}={value:.4f}"
     if progress.epoch:
         log("DONE", f"best epoch {progress.best_epoch} ({chosen}) of {progress.epoch}")
+    elif type(trainer).finalize is not BaseTrainer.finalize:
+        log("DONE", "the model was computed from the training images, without epochs")
     else:
         log("DONE", "train.epochs=0: nothing was trained, the initial weights are the result")
     # Without a value nothing was chosen by a metric: the last epoch stands.
@@ -158,6 +161,13 @@ def conclude(session: Session) -> None:
     log("COPY", f"Results copied to {latest.name}: {latest} -> {run.id}")
     print(f"📁 Latest results: {run.path}", file=sys.stderr, flush=True)
     log("BOOT", "training pipeline finished successfully")
+
+
+def _special(config: TaskConfig) -> str:
+    """What the model of a task is told beside its name, or nothing."""
+    keys = ("method", "pooling")
+    found = [f"{key}={getattr(config.model, key)} " for key in keys if hasattr(config.model, key)]
+    return "".join(found)
 
 
 def _paths(config: TaskConfig) -> list[str]:

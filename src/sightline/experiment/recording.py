@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import signal
 import sys
@@ -122,7 +123,7 @@ class EpochLines(Callback):
         numbers = " ".join(
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in row.items()
-            if value is not None and name not in ("epoch", "split")
+            if _is_known(value) and name not in ("epoch", "split")
         )
         log(f"EPOCH {row['epoch']}", f"of {self._epochs} {numbers}")
 
@@ -135,6 +136,11 @@ class EpochLines(Callback):
             value = metrics.get(self._monitor)
             shown = "" if value is None else f"{name}={value:.4f} "
             log("NEW_BEST", f"{shown}-> ckpt/{path.name}")
+
+
+def _is_known(value: Any) -> bool:
+    """Whether there is a value: without an optimizer the learning rate is NaN."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def first_says(tag: str) -> Callable[[str], None]:

@@ -8,6 +8,7 @@ from sightline.data.dataset import Dataset
 from sightline.data.settings import DataConfig
 from sightline.errors import ConfigError
 from sightline.runs import RunFolder
+from sightline.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ def pending(run: RunFolder) -> list[str]:
     if run.info.get("stages") is None:
         return []
     asked, data = asked_for(run), run.info.get("data", {})
+    every_time = TASKS[run.info["task"]].stages
     wanted = {
-        "val": bool(data.get("val")),
+        "threshold": "threshold" in every_time,
+        "val": "val" in every_time and bool(data.get("val")),
         "calibrate": asked.calibrate,
         "test": asked.test and bool(data.get("test")),
         "submit": asked.submit,

@@ -27,9 +27,11 @@ def curves_section(record: RunRecord) -> PageSection | None:
     """Return the charts of the run and the same numbers as a table.
 
     With several folds each measure is a chart with a line for each fold, and the table has a row
-    for each epoch of each fold.
+    for each epoch of each fold. A model computed without an epoch has no chart, only its numbers.
     """
     history = collect_history(record.rows)
+    if record.computed:
+        return PageSection("computed", "Training", {"facts": _facts(history)})
     panels = curve_panels(history)
     if not panels:
         return None
@@ -48,6 +50,19 @@ def curves_section(record: RunRecord) -> PageSection | None:
         "epochs": len(history.epochs),
     }
     return PageSection("curves", "Training", data)
+
+
+def _facts(history: History) -> list[dict[str, Any]]:
+    """The numbers of the only row, those that are there."""
+    names = {"time_s": "Seconds", "images_per_s": "Images per second", "mem_MiB": "Memory, MiB"}
+    return [
+        {
+            "title": names.get(name, metric_title(name)),
+            "value": int(one) if one == int(one) else one,
+        }
+        for name, values in history.columns.items()
+        if (one := values[0]) is not None
+    ]
 
 
 def _chart(panel: Panel, history: History) -> dict[str, Any]:

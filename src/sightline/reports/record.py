@@ -23,8 +23,8 @@ class RunRecord:
     """One run as its files tell it; every part but ``info`` may be missing.
 
     ``info`` is run.json, ``rows`` metrics.jsonl, ``evaluations`` the metrics file of each split,
-    ``folds`` fold_results.yaml, ``calibration`` and ``ensemble`` the files of these names, and
-    ``notes`` say in plain sentences what could not be used.
+    ``folds`` fold_results.yaml, ``calibration``, ``ensemble`` and ``threshold`` the files of these
+    names, and ``notes`` say in plain sentences what could not be used.
     """
 
     folder: Path
@@ -37,6 +37,7 @@ class RunRecord:
     folds: FoldScores | None = None
     calibration: Mapping[str, Any] | None = None
     ensemble: Mapping[str, Any] | None = None
+    threshold: Mapping[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -45,6 +46,19 @@ class RunRecord:
         data = self.config.get("data")
         every = isinstance(data, Mapping) and data.get("valid_fold") == "all"
         return every or bool(self.folds and self.folds.oof)
+
+    @property
+    def computed(self) -> bool:
+        """Whether the model was computed without an epoch: its only row has the epoch 0."""
+        epochs = {row.get("epoch") for row in self.rows if row.get("event", "epoch") == "epoch"}
+        return epochs == {0}
+
+    def roots(self, image_root: Path | None = None) -> list[Path]:
+        """Return the folders to look for pictures in, the given one first."""
+        facts = self.info.get("data")
+        recorded = facts.get("root") if isinstance(facts, Mapping) else None
+        roots = [image_root, Path(recorded) if isinstance(recorded, str) else None, self.folder]
+        return [root for root in roots if root is not None]
 
     def predictions(self, split: str) -> Iterator[dict[str, str]]:
         """Yield the rows of the split's predictions file; none where there is no file."""
@@ -70,6 +84,7 @@ def read_run_record(run_folder: Path) -> RunRecord:
         folds=_read_folds(run_folder / "fold_results.yaml", notes),
         calibration=_read_object(run_folder / "calibration.json", notes),
         ensemble=_read_object(run_folder / "ensemble.json", notes),
+        threshold=_read_object(run_folder / "threshold.json", notes),
         notes=notes,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sightline.errors import RunError
+from sightline.reports.anomaly_words import is_anomaly
 from sightline.reports.canvas import save_figure
 from sightline.reports.figures import (
     confusion_columns,
@@ -13,6 +14,7 @@ from sightline.reports.figures import (
     training_curves,
 )
 from sightline.reports.fold_figures import write_fold_figures
+from sightline.reports.heat_map_figure import write_anomaly_figures
 from sightline.reports.history import collect_history
 from sightline.reports.inference_figures import write_inference_figures
 from sightline.reports.prediction_table import is_prediction_table
@@ -24,12 +26,13 @@ def write_run_figures(run_folder: Path) -> list[Path]:
     """Write every figure that the run's files have data for and return the files' paths.
 
     Those are the curves, the figures of folds, the confusions and class scores of each evaluated
-    split, reliability diagrams, and the figures of each table of predictions with a confidence
-    (``predictions_SPLIT/``). RunError where there is nothing to draw.
+    split, reliability diagrams, scores, ROC, PRO and heat maps of anomaly detection, and the
+    figures of each table of predictions with a confidence (``predictions_SPLIT/``). RunError where
+    there is nothing to draw.
     """
     record, folder = read_run_record(run_folder), run_folder / "figures"
     files: list[Path] = []
-    if any(row.get("event") == "epoch" for row in record.rows):
+    if any(row.get("event") == "epoch" for row in record.rows) and not record.computed:
         table = collect_history(record.rows).table()
         files += save_figure(training_curves(record.rows), folder / "curves", table)
     files += write_fold_figures(folder, record.folds, record.rows)
@@ -43,6 +46,8 @@ def write_run_figures(run_folder: Path) -> list[Path]:
         if rows:
             columns = {key: [row[key] for row in rows] for key in rows[0]}
             files += save_figure(per_class_figure(rows), folder / f"classes_{split}", columns)
+        if is_anomaly(scores):
+            files += write_anomaly_figures(folder, record, split)
     files += write_reliability_figures(folder, record.calibration, record.evaluations)
     for file in sorted((run_folder / "predictions").glob("*.csv")):
         if is_prediction_table(file):
@@ -50,7 +55,7 @@ def write_run_figures(run_folder: Path) -> list[Path]:
     if not files:
         raise RunError(
             "The run has nothing to draw yet.",
-            expected="at least one finished epoch",
+            expected="at least one finished epoch, or an evaluated split",
             where=run_folder,
         )
     return files

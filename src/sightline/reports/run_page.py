@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sightline.reports import member_sections, sections
+from sightline.reports import anomaly_sections, member_sections, sections
 from sightline.reports.curve_section import curves_section
 from sightline.reports.record import RunRecord, read_run_record
 from sightline.reports.rendering import render_page
@@ -40,6 +40,10 @@ def render_run_report(record: RunRecord, *, image_root: Path | None = None) -> s
         sections.headline_section(record),
         member_sections.folds_section(record),
         member_sections.ensemble_section(record),
+        anomaly_sections.false_alarms_section(record),
+        anomaly_sections.defects_section(record),
+        anomaly_sections.scores_section(record),
+        anomaly_sections.heat_maps_section(record, image_root),
         curves_section(record),
         sections.classes_section(record),
         member_sections.calibration_section(record),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sightline.reports.anomaly_words import remarks
 from sightline.reports.mistakes import find_mistakes
 from sightline.reports.record import RunRecord
 from sightline.reports.wording import duration, metric_title, moment, split_title
@@ -33,6 +34,7 @@ def headline_section(record: RunRecord) -> PageSection | None:
             "title": split_title(split, out_of_fold=record.out_of_fold),
             "out_of_fold": record.out_of_fold and split == "val",
             "calibration": _calibration_cards(result),
+            "remarks": remarks(result),
             "epoch": result.get("epoch"),
             "checkpoint": result.get("checkpoint"),
             "loss": result.get("loss"),
@@ -44,7 +46,8 @@ def headline_section(record: RunRecord) -> PageSection | None:
         }
         for split, result in record.evaluations.items()
     ]
-    data = {"splits": splits, "chosen": bool(record.info.get("best"))}
+    chosen = bool(record.info.get("best")) and not record.computed
+    data = {"splits": splits, "chosen": chosen, "computed": record.computed}
     return PageSection("headline", "Result", data) if splits else None
 
 
@@ -72,7 +75,7 @@ def classes_section(record: RunRecord) -> PageSection | None:
 def mistakes_section(record: RunRecord, image_root: Path | None) -> PageSection | None:
     """Return the confident mistakes of the first evaluated split that has a predictions file."""
     for split in record.evaluations:
-        found = find_mistakes(record.predictions(split), roots=_roots(record, image_root))
+        found = find_mistakes(record.predictions(split), roots=record.roots(image_root))
         if found.rows:
             data = {
                 "split": split,
@@ -184,13 +187,6 @@ def _top_confusions(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> li
 def _in_order(by_split: Mapping[str, Any]) -> dict[str, Any]:
     order = {"train": 0, "val": 1, "test": 2}
     return dict(sorted(by_split.items(), key=lambda item: (order.get(item[0], 3), item[0])))
-
-
-def _roots(record: RunRecord, image_root: Path | None) -> list[Path]:
-    facts = record.info.get("data")
-    recorded = facts.get("root") if isinstance(facts, Mapping) else None
-    roots = [image_root, Path(recorded) if isinstance(recorded, str) else None, record.folder]
-    return [root for root in roots if root is not None]
 
 
 def _git(git: Any) -> str | None:

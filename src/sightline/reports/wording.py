@@ -17,8 +17,18 @@ _TITLES = {
     "valid_loss": "validation loss",
     "val_loss": "validation loss",
     "train_loss": "training loss",
+    "image_f1": "image F1 at the threshold",
 }
-_WORDS = {"f1": "F1", "nll": "NLL", "auroc": "AUROC", "map": "mAP", "ece": "ECE", "pro": "PRO"}
+_WORDS = {
+    "ap": "AP",
+    "aupro": "AUPRO",
+    "auroc": "AUROC",
+    "ece": "ECE",
+    "f1": "F1",
+    "map": "mAP",
+    "nll": "NLL",
+    "pro": "PRO",
+}
 _UNSEALED = " The test split played no part in that choice."
 _SPLITS = {"val": "validation", "train": "training", "oof": "out-of-fold"}
 
@@ -106,6 +116,11 @@ def choice_sentence(record: RunRecord) -> str:
         )
     if record.ensemble:
         return "An ensemble is not trained: its members' checkpoints were chosen in their own runs."
+    if record.computed:
+        return (
+            "The model was computed from the training images in one pass, not trained: there was "
+            "no epoch to choose."
+        )
     if not isinstance(best, Mapping) or best.get("metric") is None:
         return "No epoch has been marked as the best one, so no checkpoint was chosen by a metric."
     train = record.config.get("train")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightline.runs.files import append_line, replace_atomically, write_atomically
+from sightline.runs.files import append_line, file_hash, replace_atomically, write_atomically
 from sightline.runs.folder import STATUSES, RunFolder
 from sightline.runs.history import History, read_rows
 from sightline.runs.latest import publish_latest, read_latest
@@ -19,6 +19,7 @@ __all__ = [
     "RunFolder",
     "append_line",
     "displayed_status",
+    "file_hash",
     "find_run",
     "git_state",
     "list_runs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -51,6 +52,17 @@ def replace_atomically(path: Path | str) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise refusal(error, target) from error
         raise
+
+
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 of a file's content; RunError where it cannot be read."""
+    try:
+        with open(file, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise RunError(
+            f"Cannot read {file.name}: {error.strerror}.", where=file, remedy="name another file"
+        ) from error
 
 
 def append_line(path: Path | str, line: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sightline.tasks.anomaly import AnomalyTask
 from sightline.tasks.classification import ClassificationTask
 from sightline.tasks.task import Task
 
-TASKS: dict[str, Task] = {"classify": ClassificationTask()}
+TASKS: dict[str, Task] = {"anomaly": AnomalyTask(), "classify": ClassificationTask()}
 """Every task by the name its configurations use."""

@@ -11,9 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
-from sightline.config.sections import InferConfig
+from sightline.data.dataset import (
+    Dataset,
+    require_known_labels,
+    require_validated_classes,
+    unvalidated_classes,
+)
 from sightline.losses.smoothed_cross_entropy import SmoothedCrossEntropy, class_weights
 from sightline.metrics.classification import (
     confusion_matrix,
@@ -30,62 +34,15 @@ from sightline.tasks.classification_result import (
     prediction_rows,
     softmax,
 )
+from sightline.tasks.classify_config import ClassifyConfig, ClassifyTrainConfig
 from sightline.tasks.config import TaskConfig
-from sightline.tasks.task import Calibrator, Part
+from sightline.tasks.task import Calibrator, Part, Truth
 from sightline.training.callbacks import Callback
 from sightline.training.evaluator import join_by_id
 from sightline.training.recipe import optimizer_and_schedule
 from sightline.training.runtime import process
-from sightline.training.settings import TrainConfig, trainer_config
+from sightline.training.settings import trainer_config
 from sightline.training.trainer import BaseTrainer
-
-
-class ClassifyTrainConfig(TrainConfig):
-    """The `train` section with what only classification has."""
-
-    monitor: Literal["macro_f1", "accuracy"] | None = "macro_f1"
-    """Validation metric that chooses the best epoch: macro_f1, accuracy, or null for the loss."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each target given to all classes alike (Szegedy et al. 2016)."""
-    class_weights: Literal["none", "balanced", "sqrt"] = "none"
-    """Weigh classes by the inverse of their size, its square root, or not."""
-    mixup: float = Field(default=0.0, ge=0)
-    """Alpha of mixup: blend each image and its label with another's (Zhang et al. 2018); 0: off."""
-    cutmix: float = Field(default=0.0, ge=0)
-    """Alpha of CutMix: put a square of another image into each (Yun et al. 2019); 0: off."""
-    mix_probability: float = Field(default=1.0, gt=0, le=1)
-    """Share of the batches that are mixed; with mixup and cutmix each half of these."""
-
-    @model_validator(mode="after")
-    def _mixing_is_used(self) -> ClassifyTrainConfig:
-        if self.mix_probability != 1.0 and not (self.mixup or self.cutmix):
-            raise ValueError("mix_probability is used only with mixup or cutmix, as in mixup=0.2")
-        return self
-
-    @model_validator(mode="after")
-    def _scores_are_better_when_higher(self) -> ClassifyTrainConfig:
-        if self.monitor is not None and self.mode == "min":
-            raise ValueError(f"mode min would keep the epoch with the worst {self.monitor}")
-        return self
-
-
-class ClassifyConfig(TaskConfig):
-    """A classification run from data to evaluation."""
-
-    task: Literal["classify"] = "classify"
-    """Image classification."""
-    train: ClassifyTrainConfig = ClassifyTrainConfig()
-    infer: InferConfig = InferConfig()
-
-    @model_validator(mode="after")
-    def _frozen_statistics_exist(self) -> ClassifyConfig:
-        untrained = not self.model.pretrained and self.model.weights is None
-        if untrained and self.train.freeze_norm_statistics:
-            raise ValueError(
-                "train.freeze_norm_statistics keeps the statistics of loaded weights, and "
-                "model.pretrained=false loads none"
-            )
-        return self
 
 
 class ClassificationTrainer(BaseTrainer):
@@ -135,6 +92,15 @@ class ClassificationTask:
     """Image classification, as the workflows see it."""
 
     config: type[TaskConfig] = ClassifyConfig
+    answers: Literal["probabilities", "scores"] = "probabilities"
+    stages: tuple[str, ...] = ("val",)
+
+    def check_data(self, dataset: Dataset, config: ClassifyConfig) -> list[str]:
+        """What validation has no sample of; DataError for samples without label, or unseen ones."""
+        require_known_labels(dataset)
+        require_validated_classes(dataset, config.data)
+        unvalidated = unvalidated_classes(dataset)
+        return [f"validation has no sample of: {', '.join(unvalidated)}"] if unvalidated else []
 
     def create_model(
         self, config: ClassifyConfig, class_names: Sequence[str], *, trained: bool
@@ -206,29 +172,32 @@ class ClassificationTask:
     def evaluate(
         self,
         outputs: Sequence[dict[str, Any]],
-        *,
-        ids: Sequence[str],
-        groups: Any,
-        class_names: Sequence[str],
+        truth: Truth,
         config: ClassifyConfig,
     ) -> ClassificationResult:
         """Scores with intervals over images, or over groups (N,) where they are given."""
-        rows = join_by_id(outputs, ids)
+        rows = join_by_id(outputs, [str(one) for one in truth.samples.id])
         return classification_result(
             rows["ids"],
             rows["logits"].astype(np.float64),
             rows["targets"],
-            class_names=class_names,
-            groups=groups,
+            class_names=truth.class_names,
+            groups=truth.groups,
             config=config,
         )
 
     def predict(
-        self, outputs: Sequence[dict[str, Any]], class_names: Sequence[str]
+        self,
+        outputs: Sequence[dict[str, Any]],
+        class_names: Sequence[str],
+        decision: Any = None,
     ) -> tuple[list[str], list[list[Any]]]:
         """The most probable class, its probability, and every class's probability."""
         rows = join_by_id(outputs)
         return prediction_rows(rows["ids"], rows["logits"].astype(np.float64), class_names)
+
+    def read_decision(self, run_folder: Path, checkpoint: str) -> None:
+        """Nothing: the most probable class is the answer."""
 
 
 def _calibrated(logits: Any, calibrator: Calibrator | None) -> Any:

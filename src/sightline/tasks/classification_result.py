@@ -77,6 +77,10 @@ class ClassificationResult:
         lines = [f"{name} {estimate}" for name, estimate in self.headline.items()]
         return [*lines, f"ece {self.calibration.ece}"]
 
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Nothing: the rows hold everything."""
+        return {}
+
 
 def classification_result(
     ids: list[str],

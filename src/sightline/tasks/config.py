@@ -5,7 +5,7 @@ from __future__ import annotations
 from sightline.config.section import Section
 from sightline.config.sections import EvalConfig, ProjectConfig, Tracking
 from sightline.data.settings import DataConfig
-from sightline.models.settings import ModelConfig
+from sightline.models.settings import BackboneConfig
 from sightline.training.settings import OutputConfig, TrainConfig
 
 
@@ -16,7 +16,7 @@ class TaskConfig(Section):
     """Which of the five jobs this is."""
     project: ProjectConfig = ProjectConfig()
     data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    model: BackboneConfig = BackboneConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     output: OutputConfig = OutputConfig()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
+from sightline.data.dataset import Dataset
+from sightline.data.manifest import Manifest
 from sightline.tasks.config import TaskConfig
 from sightline.training.callbacks import Callback
 from sightline.training.trainer import BaseTrainer
@@ -24,6 +28,9 @@ class Result(Protocol):
 
     def summary(self) -> list[str]:
         """The headline in words, one line per score, each with n and interval."""
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """What else a page shows and a table cannot hold (heat maps), by name; mostly nothing."""
 
 
 class Calibrator(Protocol):
@@ -42,10 +49,29 @@ class Part(NamedTuple):
     calibrator: Calibrator | None
 
 
+class Truth(NamedTuple):
+    """What the answers for a split are judged by."""
+
+    samples: Manifest
+    """Its N samples, with labels and masks."""
+    class_names: tuple[str, ...]
+    groups: Any = None
+    """Codes (N,) of the groups that intervals resample; None: samples."""
+    decision: Any = None
+    """What Task.read_decision gave for the run."""
+
+
 class Task(Protocol):
     """One of the five jobs; an instance holds no state."""
 
     config: type[TaskConfig]
+    answers: Literal["probabilities", "scores"]
+    """Probabilities of classes can be averaged over folds, views and runs, and calibrated."""
+    stages: tuple[str, ...]
+    """What follows every training, in this order, before what was asked for."""
+
+    def check_data(self, dataset: Dataset, config: Any) -> list[str]:
+        """Sentences worth logging about the samples; DataError where they cannot be used."""
 
     def create_model(self, config: Any, class_names: Sequence[str], *, trained: bool) -> nn.Module:
         """The model; with `trained` its weights will come from a checkpoint, so none are read."""
@@ -73,15 +99,18 @@ class Task(Protocol):
     def evaluate(
         self,
         outputs: Sequence[dict[str, Any]],
-        *,
-        ids: Sequence[str],
-        groups: Any,
-        class_names: Sequence[str],
+        truth: Truth,
         config: Any,
     ) -> Result:
         """The scores of a whole split; pure."""
 
     def predict(
-        self, outputs: Sequence[dict[str, Any]], class_names: Sequence[str]
+        self,
+        outputs: Sequence[dict[str, Any]],
+        class_names: Sequence[str],
+        decision: Any = None,
     ) -> tuple[list[str], list[list[Any]]]:
         """Column names and one row per sample for inputs without truth, the id first."""
+
+    def read_decision(self, run_folder: Path, checkpoint: str) -> Any:
+        """What was fitted on validation, after training, to decide by (thresholds), or None."""

@@ -7,7 +7,15 @@ from sightline.trained.model import (
     TrainedModel,
     best_checkpoints,
     load_trained,
+    require_answers,
     run_config,
 )
 
-__all__ = ["TASK_CONFIGS", "TrainedModel", "best_checkpoints", "load_trained", "run_config"]
+__all__ = [
+    "TASK_CONFIGS",
+    "TrainedModel",
+    "best_checkpoints",
+    "load_trained",
+    "require_answers",
+    "run_config",
+]

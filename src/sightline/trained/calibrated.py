@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from sightline.errors import DataError, RunError
 from sightline.metrics.calibrators import Calibrator, calibrator_from_dict
-from sightline.runs import RunFolder, write_atomically
+from sightline.runs import RunFolder, file_hash, write_atomically
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -163,17 +162,6 @@ def write_calibration(run: RunFolder, calibration: RunCalibration) -> Path:
     file = run.path / CALIBRATION_FILE
     write_atomically(file, json.dumps(calibration.as_dict(), indent=1, allow_nan=False) + "\n")
     return file
-
-
-def file_hash(file: Path) -> str:
-    """Return the SHA-256 of a file's content; RunError where it cannot be read."""
-    try:
-        with open(file, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise RunError(
-            f"Cannot read {file.name}: {error.strerror}.", where=file, remedy="name another file"
-        ) from error
 
 
 def _entry(plain: Mapping[str, Any]) -> Calibrated:

@@ -18,8 +18,8 @@ from sightline.experiment import SPLITS_FILE
 from sightline.experiment.recording import versions
 from sightline.runs import RunFolder, displayed_status, write_atomically
 from sightline.tasks.config import TaskConfig
-from sightline.trained import best_checkpoints, run_config
-from sightline.trained.predictor import ENSEMBLE_FILE
+from sightline.trained import best_checkpoints, require_answers, run_config
+from sightline.trained.members import ENSEMBLE_FILE
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,7 @@ _SAME_SPLITS = "train them with the same splits: data.manifest=FILE, or the same
 
 
 def _source(run: RunFolder) -> Source:
+    require_answers(run, "probabilities", "an average of runs")
     if (run.path / ENSEMBLE_FILE).is_file():
         raise RunError(
             f"{run.id} is an ensemble itself.",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sightline.config import load_config
-from sightline.errors import CheckpointError
+from sightline.errors import CheckpointError, UsageError
 from sightline.runs import RunFolder, displayed_status
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
@@ -60,6 +60,20 @@ def run_config(run: RunFolder) -> TaskConfig:
     config = load_config(str(run.config_file), tasks=TASK_CONFIGS)
     assert isinstance(config, TaskConfig)
     return config
+
+
+def require_answers(run: RunFolder, kind: str, what: str) -> None:
+    """Raise UsageError where a run's task does not answer with what `what` is made for."""
+    task = run_config(run).task
+    if TASKS[task].answers == kind:
+        return
+    others = " or ".join(name for name, one in TASKS.items() if one.answers == kind)
+    raise UsageError(
+        f"{what[0].upper()}{what[1:]} is for runs that answer with {kind} ({others}).",
+        got=f"a run of task {task}, which answers with {TASKS[task].answers}",
+        where=run.path,
+        remedy="see `sightline list` for other runs",
+    )
 
 
 def best_checkpoints(run: RunFolder) -> list[str]:

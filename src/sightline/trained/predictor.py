@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sightline.data.images import Images
 from sightline.data.manifest import Manifest
-from sightline.data.splits_file import read_splits
 from sightline.data.tta import tta_views
 from sightline.errors import DataError, RunError, UsageError
-from sightline.experiment import SPLITS_FILE, loader_for
+from sightline.experiment import loader_for
 from sightline.metrics.calibrators import Temperature
 from sightline.runs import RunFolder
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Calibrator, Part, Task
-from sightline.trained import best_checkpoints, load_trained, run_config
+from sightline.trained import best_checkpoints, load_trained, require_answers, run_config
 from sightline.trained.calibrated import read_calibration
+from sightline.trained.members import ENSEMBLE_FILE, Member, ensemble_members
 from sightline.training.evaluator import join_by_id
 
-ENSEMBLE_FILE = "ensemble.json"
 Opener = Callable[[Manifest, TaskConfig], Images]
 """Makes the images of samples for the image size of one member's configuration."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One checkpoint of one run, and how much its answer counts."""
-
-    run: RunFolder
-    checkpoint: str
-    weight: float = 1.0
-    calibrator: Calibrator | None = None
-
-    def trained_on(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """(N,) whether the member learnt from each of the samples."""
-        splits = read_splits(self.run.path / SPLITS_FILE, verify=False)
-        rows = splits.rows("fit")
-        if run_config(self.run).data.valid_fold == "all":
-            fold = int(self.checkpoint.removeprefix("best_fold").removesuffix(".pth"))
-            rows = rows[splits.fold[rows] != fold]
-        learnt = {str(splits.id[row]) for row in rows}
-        return np.array([one in learnt for one in ids], bool)
 
 
 @dataclass(frozen=True)
@@ -63,6 +39,11 @@ class Predictor:
     calibrator: Calibrator | None = None
     """Applied to what the members say together."""
     device: str = "auto"
+
+    @property
+    def decision(self) -> Any:
+        """What the task decides by beside the answers: thresholds, or None."""
+        return self.task.read_decision(self.run.path, self.members[0].checkpoint)
 
     @property
     def is_calibrated(self) -> bool:
@@ -171,6 +152,8 @@ def create_predictor(
             remedy="leave out --checkpoint, or name a member's run",
         )
     infer = getattr(config, "infer", None)
+    if tta not in (None, "none"):
+        require_answers(run, "probabilities", "the mean of test views")
     wanted = getattr(infer, "use_calibration", True) if use_calibration is None else use_calibration
     calibration = read_calibration(run) if wanted else None
     if use_calibration and calibration is None:
@@ -180,7 +163,7 @@ def create_predictor(
             remedy=f"make it with: sightline calibrate {run.id}",
         )
     if (run.path / ENSEMBLE_FILE).is_file():
-        members = _ensemble_members(run, calibrated=wanted)
+        members = ensemble_members(run, calibrated=wanted)
     else:
         names = [checkpoint] if checkpoint else best_checkpoints(run)
         calibrators = [calibration.member(name) if calibration else None for name in names]
@@ -197,54 +180,3 @@ def create_predictor(
         calibrator=calibration.ensemble if calibration else None,
         device=device,
     )
-
-
-def ensemble_content(run: RunFolder) -> dict[str, Any]:
-    """What ensemble.json says; RunError where it is damaged, or a weight is no number above 0."""
-    file = run.path / ENSEMBLE_FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_bytes())
-        members = [(str(one["run"]), one["checkpoint"]) for one in content["members"]]
-        weights = [float(one["weight"]) for one in content["members"]]
-        if members and all(0 < weight < float("inf") for weight in weights):
-            return content
-        reason = f"weights {weights}"
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise RunError(
-        "The ensemble cannot be read.",
-        expected="members, each with a run, a checkpoint or null, and a weight above 0",
-        got=reason,
-        where=file,
-        remedy="make the ensemble anew: sightline ensemble RUN RUN",
-    )
-
-
-def _ensemble_members(run: RunFolder, *, calibrated: bool) -> list[Member]:
-    """The members that ensemble.json names, each with its own run's calibration."""
-    file = run.path / ENSEMBLE_FILE
-    members = []
-    for one in ensemble_content(run)["members"]:
-        folder = Path(one["run"])
-        if not folder.is_absolute():
-            folder = run.path / folder
-        if not folder.is_dir():
-            raise RunError(
-                "A member of the ensemble is not there any more.",
-                got=folder,
-                where=file,
-                remedy="put its run folder back, or make the ensemble anew",
-            )
-        member = RunFolder.open(folder)
-        calibration = read_calibration(member) if calibrated else None
-        names = best_checkpoints(member) if one["checkpoint"] is None else [one["checkpoint"]]
-        members += [
-            Member(
-                member,
-                name,
-                float(one["weight"]) / len(names),
-                calibration.member(name) if calibration else None,
-            )
-            for name in names
-        ]
-    return members

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from sightline.data.splits_file import read_splits
 from sightline.errors import DataError, RunError
 from sightline.experiment import SPLITS_FILE
-from sightline.runs import RunFolder
-from sightline.trained.calibrated import CALIBRATION_FILE, file_hash
+from sightline.runs import RunFolder, file_hash
+from sightline.trained.calibrated import CALIBRATION_FILE
 from sightline.trained.joined_runs import path_from
-from sightline.trained.predictor import ENSEMBLE_FILE, Predictor, ensemble_content
+from sightline.trained.members import ENSEMBLE_FILE, ensemble_content
+from sightline.trained.predictor import Predictor
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import nn
 from sightline.errors import DataError
 from sightline.training.batches import to_cpu, to_device
 from sightline.training.runtime import Precision
+from sightline.training.spool import LARGE, Rows, Spool
 
 
 def collect_outputs(
@@ -24,17 +25,21 @@ def collect_outputs(
     precision: Precision,
     progress: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """What `forward` returns for every batch, on the CPU, with the model in eval mode."""
+    """What `forward` returns for every batch, on the CPU, with the model in eval mode.
+
+    Maps and what else has three dimensions or more is kept on disk, so that memory does not grow
+    with the split.
+    """
     model.eval()
     outputs = []
-    with torch.no_grad():
+    with Spool() as spool, torch.no_grad():
         for number, batch in enumerate(loader, start=1):
             with precision.autocast(device):
                 output = forward(to_device(batch, device))
-            outputs.append(to_cpu(output))
+            outputs.append(spool.keep(to_cpu(output)))
             if progress is not None:
                 progress(number)
-    return outputs
+        return spool.read(outputs)
 
 
 def join_by_id(
@@ -43,7 +48,8 @@ def join_by_id(
     """One array per key of the outputs, rows in the order of the expected ids (or as they came).
 
     Each output holds `ids` (a list of B texts) and arrays or tensors of B rows; scalars are left
-    out. Raises DataError when an id comes twice, is missing, or was not expected.
+    out. What has three dimensions or more becomes Rows, which are read when they are asked for.
+    Raises DataError when an id comes twice, is missing, or was not expected.
     """
     ids = [str(one) for output in outputs for one in output["ids"]]
     repeated = [one for one, count in Counter(ids).items() if count > 1]
@@ -60,9 +66,13 @@ def join_by_id(
         if key != "ids" and getattr(value, "ndim", 0) > 0
     ]
     joined: dict[str, Any] = {"ids": [ids[row] for row in order]}
+    places = np.fromiter(order, np.int64, len(ids))
     for key in keys:
-        parts = [np.asarray(output[key]) for output in outputs]
-        joined[key] = np.concatenate(parts)[np.fromiter(order, np.int64, len(ids))]
+        values = [output[key] for output in outputs]
+        if values[0].ndim >= LARGE:
+            joined[key] = Rows(values, places)
+        else:
+            joined[key] = np.concatenate([np.asarray(value) for value in values])[places]
     return joined
 
 

@@ -1,0 +1,123 @@
+"""`sightline train ... data.category=all`: a detector for every category, and one page of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sightline.data.defect_categories import ALL, chosen_categories
+from sightline.data.defect_settings import AnomalyDataConfig
+from sightline.errors import Interrupted, SightlineError, TrainingError, UsageError
+from sightline.pipeline import Request, run_pipeline
+from sightline.reports.category_page import write_category_report
+from sightline.runs import RunFolder, write_atomically
+
+CATEGORIES_FILE = "categories.json"
+
+
+@dataclass
+class _Row:
+    """What became of one category; paths are relative to the folder of the page."""
+
+    category: str
+    status: str = "waiting"
+    run: str | None = None
+    report: str | None = None
+    metrics_file: str | None = None
+    error: str | None = None
+
+
+def run_training(request: Request) -> None:
+    """Do what was asked for; with data.category=all once for each category."""
+    data = None if request.source is None else request.load(request.plan.recipe).data
+    if isinstance(data, AnomalyDataConfig) and data.category == ALL and data.root is not None:
+        train_categories(request, data)
+    else:
+        run_pipeline(request)
+
+
+def train_categories(request: Request, data: AnomalyDataConfig) -> Path:
+    """Train each category alone, in a run of its own, and return the folder of their page.
+
+    A category that fails is recorded as failed, with its error, and the next one is trained; at
+    the end TrainingError says how many failed. The page and its table are renewed after each.
+    """
+    if request.resume is not None or request.say is None:
+        raise UsageError(
+            "Every category has a run of its own, so they cannot be resumed as one, nor be trained "
+            "by torchrun.",
+            got="data.category=all",
+            remedy="resume the one that was stopped: sightline train --resume RUN; then train "
+            "those that are left with data.category=NAME",
+        )
+    names = chosen_categories(data)
+    project = request.load(request.plan.recipe).project.name
+    folder = request.exp_dir / f"{datetime.now():%Y%m%d}" / _free_name(request, project)
+    rows = [_Row(name) for name in names]
+    for row in rows:
+        request.say(f"category {row.category} ({names.index(row.category) + 1} of {len(names)})")
+        _train_one(request, row, project=project, folder=folder)
+        _write(folder, rows, project, request)
+    failed = [row for row in rows if row.status == "failed"]
+    request.say(f"{len(rows) - len(failed)} of {len(rows)} categories finished")
+    request.say(f"table {folder / 'summary.csv'}")
+    request.say(f"report {folder / 'report.html'}")
+    if failed:
+        raise TrainingError(
+            f"{len(failed)} of {len(rows)} categories failed.",
+            got="; ".join(f"{row.category}: {(row.error or '').splitlines()[0]}" for row in failed),
+            where=folder / CATEGORIES_FILE,
+            remedy="train these again with data.category=NAME; the others are finished",
+        )
+    return folder
+
+
+def _train_one(request: Request, row: _Row, *, project: str, folder: Path) -> None:
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", row.category).strip("._-") or "category"
+    settings = [
+        *request.overrides,
+        f"data.category={json.dumps(row.category)}",
+        f"project.name={f'{project}-{slug}'[:80]}",
+    ]
+    try:
+        run = run_pipeline(replace(request, overrides=settings))
+    except Interrupted:
+        raise
+    except SightlineError as error:
+        row.status, row.error = "failed", str(error)
+        return
+    assert isinstance(run, RunFolder)
+    row.status, row.run = "finished", run.id
+    row.report = _from(folder, run.path / "report.html")
+    scores = run.predictions / "test.metrics.json"
+    row.metrics_file = _from(folder, scores) if scores.is_file() else None
+
+
+def _write(folder: Path, rows: list[_Row], project: str, request: Request) -> None:
+    content: dict[str, Any] = {
+        "name": project,
+        "task": "anomaly",
+        "command": list(request.command),
+        "rows": [vars(row) for row in rows if row.status != "waiting"],
+    }
+    write_atomically(folder / CATEGORIES_FILE, json.dumps(content, indent=1) + "\n")
+    write_category_report(folder)
+
+
+def _free_name(request: Request, project: str) -> str:
+    """A name of this second, numbered if another command took it."""
+    stem, number = f"{project}-categories_{datetime.now():%Y%m%d_%H%M%S}", 1
+    name = stem
+    while (request.exp_dir / f"{datetime.now():%Y%m%d}" / name).exists():
+        number += 1
+        name = f"{stem}-{number}"
+    return name
+
+
+def _from(folder: Path, target: Path) -> str:
+    return Path(os.path.relpath(target, folder)).as_posix()

@@ -1,0 +1,148 @@
+"""`sightline threshold`: from which score on a detector raises an alarm, set without any test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline.config import load_config
+from sightline.data.dataset import Dataset
+from sightline.data.defect_labels import is_normal
+from sightline.data.manifest import Manifest
+from sightline.errors import DataError
+from sightline.experiment import images_of, read_dataset
+from sightline.metrics.auroc import roc_curve
+from sightline.metrics.conformal import conformal_threshold, needed_normals, smallest_budget
+from sightline.metrics.conformal_pixels import pixel_threshold
+from sightline.runs import History, RunFolder, file_hash
+from sightline.tasks.anomaly_config import AnomalyConfig, ThresholdConfig
+from sightline.tasks.anomaly_trainers import sets_threshold
+from sightline.tasks.masked_images import HeatMaps
+from sightline.tasks.thresholds import Threshold, Thresholds, write_thresholds
+from sightline.trained import TASK_CONFIGS, require_answers
+from sightline.trained.predictor import create_predictor
+
+
+def set_threshold(
+    run: RunFolder,
+    settings: ThresholdConfig | None = None,
+    *,
+    device: str = "auto",
+    say: Callable[[str], object] = print,
+) -> Thresholds:
+    """Set the thresholds of a run as `settings` say (its own, if left out): threshold.json.
+
+    By validation pictures alone; those that chose the epoch take no part. Too few of them leave
+    the run without a threshold, and the file says why. Raises UsageError for a run that is no
+    detector, and DataError for method f1 without defects in validation.
+    """
+    require_answers(run, "scores", "a threshold")
+    predictor = create_predictor(run, device=device)
+    config = predictor.config
+    assert isinstance(config, AnomalyConfig)
+    settings = settings or config.threshold
+    dataset = read_dataset(run, config)
+    checkpoint = predictor.members[0].checkpoint
+    image: Threshold | None = None
+    pixel: Threshold | None = None
+    reason = None
+    if settings.method == "fixed":
+        assert settings.value is not None
+        image = Threshold(settings.value, "fixed")
+    else:
+        samples = _held_out(dataset, config, defects=settings.method == "f1")
+        rows: dict[str, Any] = {"scores": np.zeros(0), "maps": []}
+        if len(samples):
+            rows, _ = predictor.answer(samples, lambda one, member: images_of(one, member)[0])
+        if settings.method == "f1":
+            image = best_f1(samples, rows["scores"])
+        else:
+            image, pixel, reason = _conformal(samples, rows, settings, config)
+    found = Thresholds(image, pixel, reason, checkpoint, file_hash(run.ckpt / checkpoint))
+    write_thresholds(run.path, found)
+    History(run.metrics_file).append(
+        {
+            "event": "threshold",
+            "method": settings.method,
+            "threshold": None if image is None else image.value,
+            "pixel_threshold": None if pixel is None else pixel.value,
+        }
+    )
+    say(f"threshold {found.summary()}")
+    return found
+
+
+def _held_out(dataset: Dataset, config: AnomalyConfig, *, defects: bool) -> Manifest:
+    """Validation pictures that did not choose the epoch; normal ones, or with defects all."""
+    val = dataset.part("val")
+    normal = is_normal(val)
+    if config.train.epochs > 0:
+        ids = [str(one) for one in val.id[normal]]
+        normal[normal] = sets_threshold(ids, config.project.seed)
+    return val.select(np.flatnonzero(normal | (defects & ~is_normal(val))))
+
+
+def _conformal(
+    samples: Manifest, rows: dict[str, Any], settings: ThresholdConfig, config: AnomalyConfig
+) -> tuple[Threshold | None, Threshold | None, str | None]:
+    """Thresholds of pictures and of pixels, or why the pictures are too few."""
+    n, budget = len(samples), settings.false_alarm_budget
+    needed = needed_normals(budget, settings.confidence)
+    least = smallest_budget(n, settings.confidence)
+    if config.eval.protocol == "published":
+        return None, None, "the published protocol holds no normal pictures out of training"
+    if n < needed:
+        could = f"; the smallest budget that these can keep is {least:.3g}" if n else ""
+        return (
+            None,
+            None,
+            (
+                f"a budget of {budget:g} needs {needed} held-out normal pictures, and there are "
+                f"{n}{could}. Raise data.val_fraction, or threshold.false_alarm_budget"
+            ),
+        )
+    found = conformal_threshold(rows["scores"], budget, confidence=settings.confidence)
+    image = Threshold(found.value, "conformal", budget, n, found.rank, settings.confidence, least)
+    of_pixels = settings.pixel_budget or budget
+    if of_pixels < smallest_budget(n):
+        return image, None, None
+    limit = pixel_threshold(
+        HeatMaps(samples, rows["maps"], np.arange(n), config.data.fit), of_pixels
+    ).value
+    pixel = Threshold(
+        limit, "conformal risk control", of_pixels, n, smallest_budget=smallest_budget(n)
+    )
+    return image, pixel, None
+
+
+def best_f1(samples: Manifest, scores: npt.NDArray[Any]) -> Threshold:
+    """The threshold with the best F1, in the middle between two scores."""
+    anomalous = ~is_normal(samples)
+    if not anomalous.any() or anomalous.all():
+        raise DataError(
+            "Validation does not have both normal and anomalous pictures, so no F1 can be chosen.",
+            got=f"{int((~anomalous).sum())} normal and {int(anomalous.sum())} anomalous pictures",
+            where="threshold.method=f1",
+            remedy="use data.synthetic_defects=true, give defects the split val, or use method "
+            "conformal, which needs normal pictures only",
+        )
+    fpr, tpr, reached = roc_curve(scores, anomalous)
+    hits, alarms = tpr * anomalous.sum(), fpr * (~anomalous).sum()
+    best = int(np.argmax(2 * hits / (hits + alarms + anomalous.sum())))
+    below = scores[scores < reached[best]]
+    limit = (
+        (reached[best] + below.max()) / 2 if len(below) else np.nextafter(reached[best], -np.inf)
+    )
+    return Threshold(float(limit), "f1", n=len(samples))
+
+
+def threshold_settings(run: RunFolder, overrides: Sequence[str]) -> ThresholdConfig:
+    """The run's `threshold` section with KEY=VALUE on top, the keys without the section's name."""
+    require_answers(run, "scores", "a threshold")
+    named = [one if one.startswith("threshold.") else f"threshold.{one}" for one in overrides]
+    loaded = load_config(str(run.config_file), named, tasks=TASK_CONFIGS)
+    assert isinstance(loaded, AnomalyConfig)
+    return loaded.threshold
