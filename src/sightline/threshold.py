@@ -54,13 +54,13 @@ def set_threshold(
         image = Threshold(settings.value, "fixed")
     else:
         samples = _held_out(dataset, config, defects=settings.method == "f1")
-        rows: dict[str, Any] = {"scores": np.zeros(0), "maps": []}
-        if len(samples):
+        reason = _why_none(len(samples), settings, config)
+        if reason is None:
             rows, _ = predictor.answer(samples, lambda one, member: images_of(one, member)[0])
-        if settings.method == "f1":
-            image = best_f1(samples, rows["scores"])
-        else:
-            image, pixel, reason = _conformal(samples, rows, settings, config)
+            if settings.method == "f1":
+                image = best_f1(samples, rows["scores"])
+            else:
+                image, pixel = _conformal(samples, rows, settings, config)
     found = Thresholds(image, pixel, reason, checkpoint, file_hash(run.ckpt / checkpoint))
     write_thresholds(run.path, found)
     History(run.metrics_file).append(
@@ -85,37 +85,37 @@ def _held_out(dataset: Dataset, config: AnomalyConfig, *, defects: bool) -> Mani
     return val.select(np.flatnonzero(normal | (defects & ~is_normal(val))))
 
 
+def _why_none(n: int, settings: ThresholdConfig, config: AnomalyConfig) -> str | None:
+    """Why n held-out pictures cannot set a threshold, or None."""
+    if config.eval.protocol == "published":
+        return "the published protocol holds no normal pictures out of training"
+    budget = settings.false_alarm_budget
+    needed = needed_normals(budget, settings.confidence)
+    if settings.method == "f1" or n >= needed:
+        return None
+    least = smallest_budget(n, settings.confidence)
+    could = f"; the smallest budget that these can keep is {least:.3g}" if n else ""
+    return (
+        f"a budget of {budget:g} needs {needed} held-out normal pictures, and there are {n}{could}."
+        " Raise data.val_fraction, or threshold.false_alarm_budget"
+    )
+
+
 def _conformal(
     samples: Manifest, rows: dict[str, Any], settings: ThresholdConfig, config: AnomalyConfig
-) -> tuple[Threshold | None, Threshold | None, str | None]:
-    """Thresholds of pictures and of pixels, or why the pictures are too few."""
-    n, budget = len(samples), settings.false_alarm_budget
-    needed = needed_normals(budget, settings.confidence)
-    least = smallest_budget(n, settings.confidence)
-    if config.eval.protocol == "published":
-        return None, None, "the published protocol holds no normal pictures out of training"
-    if n < needed:
-        could = f"; the smallest budget that these can keep is {least:.3g}" if n else ""
-        return (
-            None,
-            None,
-            (
-                f"a budget of {budget:g} needs {needed} held-out normal pictures, and there are "
-                f"{n}{could}. Raise data.val_fraction, or threshold.false_alarm_budget"
-            ),
-        )
-    found = conformal_threshold(rows["scores"], budget, confidence=settings.confidence)
-    image = Threshold(found.value, "conformal", budget, n, found.rank, settings.confidence, least)
-    of_pixels = settings.pixel_budget or budget
-    if of_pixels < smallest_budget(n):
-        return image, None, None
-    limit = pixel_threshold(
-        HeatMaps(samples, rows["maps"], np.arange(n), config.data.fit), of_pixels
-    ).value
-    pixel = Threshold(
-        limit, "conformal risk control", of_pixels, n, smallest_budget=smallest_budget(n)
-    )
-    return image, pixel, None
+) -> tuple[Threshold, Threshold | None]:
+    """Thresholds of pictures and of pixels; none of pixels where that budget is too small."""
+    n, budget, sure = len(samples), settings.false_alarm_budget, settings.confidence
+    found = conformal_threshold(rows["scores"], budget, confidence=sure)
+    least = smallest_budget(n, sure)
+    image = Threshold(found.value, "conformal", budget, n, found.rank, sure, least)
+    of_pixels, least = settings.pixel_budget or budget, smallest_budget(n)
+    if of_pixels < least:
+        return image, None
+    heat_maps = HeatMaps(samples, rows["maps"], np.arange(n), config.data.fit)
+    limit = pixel_threshold(heat_maps, of_pixels).value
+    pixel = Threshold(limit, "conformal risk control", of_pixels, n, smallest_budget=least)
+    return image, pixel
 
 
 def best_f1(samples: Manifest, scores: npt.NDArray[Any]) -> Threshold:

@@ -207,13 +207,14 @@ def test_heat_maps_are_for_detectors(trained: Path, pictures: Path, cli: Any) ->
 
 def test_all_categories_are_trained_each_alone(defects: Path, cli: Any) -> None:
     several = Path("several")
-    for name in ("first", "second one"):
+    second = "zwei 😀: true"
+    for name in ("first", second):
         shutil.copytree(defects, several / name)
     shutil.copytree(defects, several / "without")
     shutil.rmtree(several / "without" / "train")
     (several / "without" / "train" / "good").mkdir(parents=True)
     settings = (*MEMORY, f"data.root={several}")
-    words = ["holds 3 categories", "data.category=NAME", "second one"]
+    words = ["holds 3 categories", "data.category=NAME", second]
     refused(cli, *settings, words=words, code=2)
     done = cli("train", *settings, "data.category=all", "--test")
     screen = cli.screen(done, code=1)
@@ -222,14 +223,14 @@ def test_all_categories_are_trained_each_alone(defects: Path, cli: Any) -> None:
     rows = {row["category"]: row for row in cli.json(page)["rows"]}
     assert {name: row["status"] for name, row in rows.items()} == {
         "first": "finished",
-        "second one": "finished",
+        second: "finished",
         "without": "failed",
     }
-    first, second = (
-        cli.json(page.parent / rows[name]["metrics_file"]) for name in ("first", "second one")
+    first_scores, other_scores = (
+        cli.json(page.parent / rows[name]["metrics_file"]) for name in ("first", second)
     )
-    assert first["headline"] == second["headline"], "the same pictures, each in a run of its own"
-    assert rows["first"]["run"] != rows["second one"]["run"]
+    assert first_scores["headline"] == other_scores["headline"], "the same pictures, each in a run of its own"
+    assert rows["first"]["run"] != rows[second]["run"]
     assert len(cli.table(page.parent / "summary.csv")) >= 3
     listed = cli("list")
     assert listed.code == 0, listed.said
@@ -316,6 +317,31 @@ def test_what_only_classifiers_can_do_is_refused(
     _, run = run_of(cli, *MEMORY, f"data.root={defects}")
     screen = cli.screen(cli(command[0], run, *command[1:]), code=2)
     assert words in screen
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--use-calibration",),
+        ("--mode", "highperf"),
+        ("--optimize", "--n-trials", "1"),
+        ("--use-calibration", "data.category=all"),
+        ("--mode", "highperf", "data.category=all"),
+    ],
+    ids=" ".join,
+)
+def test_flags_for_classifiers_are_refused_before_anything_is_trained(
+    defects: Path, cli: Any, flags: tuple[str, ...]
+) -> None:
+    words = [flags[0], "is for tasks that answer with probabilities (classify)"]
+    refused(cli, *MEMORY, f"data.root={defects}", *flags, words=words, code=2)
+    assert not list(Path("experiments").rglob("run.json")), "nothing was begun"
+
+
+def test_all_categories_are_not_searched_in_one_command(defects: Path, cli: Any) -> None:
+    settings = (*MEMORY, f"data.root={defects}", "data.category=all")
+    flags = ("--optimize", "--optuna-config", "classify/optuna")
+    refused(cli, *settings, *flags, words=["data.category=all", "search"], code=2)
 
 
 def test_threshold_is_for_detectors(trained: Path, cli: Any) -> None:

@@ -349,6 +349,25 @@ def test_splits_that_were_written_are_read_again_with_their_masks(tmp_path: Path
         read_manifest(config(manifest=tmp_path / "splits.csv"))
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_written_copies_with_made_defects_are_not_read_as_pictures(
+    tmp_path: Path, again: bool
+) -> None:
+    """The file has no pixels of theirs: read as pictures they would be defects without a defect."""
+    made = config(root=category(tmp_path / "data"), synthetic_defects=True, val_fraction=0.4)
+    first = prepare_dataset(made, seed=0)
+    write_splits(first.manifest, tmp_path / "splits.csv", hashes=first.hashes)
+    source = config(manifest=tmp_path / "splits.csv", synthetic_defects=again)
+    second = prepare_dataset(source, seed=0).manifest
+    expected = {
+        name: row[:2]
+        for name, row in rows(first.manifest).items()
+        if again or not name.startswith("synthetic/")
+    }
+    assert len(second) == len(expected)
+    assert {name: row[:2] for name, row in rows(second).items()} == expected
+
+
 # --- check ---------------------------------------------------------------------------------------
 
 

@@ -172,3 +172,14 @@ def test_groups_that_the_data_gives_come_before_series() -> None:
     for name in set(groups):
         parts = {result.split_text(row) for row in range(60) if groups[row] == name}
         assert len(parts) == 1
+
+
+@pytest.mark.parametrize("count", [3, 5, 12, 24, 31])
+def test_small_sets_have_a_validation_of_about_its_share(count: int) -> None:
+    names = [f"train/good/normal-{number}.jpg" for number in range(1, count + 1)]
+    table = Manifest.build(
+        Path("data"), id=names, path=names, label=["good"] * count, split=["train"] * count
+    )
+    counts, _, _ = assigned(table)
+    assert abs(counts["good", "val"] - 0.2 * count) <= 1.5
+    assert counts["good", "val"] >= 1

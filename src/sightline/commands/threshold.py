@@ -43,9 +43,12 @@ def threshold(
     if "=" in run:
         overrides, run = (run, *overrides), "latest"
     folder = find(run, exp_dir)
-    found = set_threshold(folder, threshold_settings(folder, overrides), device=device, say=say)
+    found = set_threshold(
+        folder,
+        threshold_settings(folder, overrides),
+        device=device,
+        say=say if as_json else click.echo,
+    )
     renew_report(folder)
     if as_json:
         print_json({"run": folder.id, **found.as_dict()})
-    else:
-        click.echo(f"threshold {found.summary()}")
