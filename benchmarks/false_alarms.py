@@ -1,7 +1,10 @@
 """Realised false alarms of `sightline train anomaly/patchcore` on sealed normal pictures.
 
 For each set, seed and way of holding out: train once, set the threshold from the held-out normal
-pictures for several budgets, and count the normal test pictures above it.
+pictures for several budgets, and count the normal test pictures above it. The test of a set may be
+of another day than its training pictures (the tiles' is: every number in it is higher), which no
+threshold can know. So the tiles' normal pictures are also pooled and divided anew, by piece: then
+held-out and test pictures are alike, and the promise can be held to its word.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +32,8 @@ SETS = {"anomaly_cookie": 0.65, "anomaly_magtile": 0.2}
 """Set -> share of the normal training pictures that is held out; the cookies have 31 in all."""
 SEEDS = (1, 2, 3)
 BUDGETS = (0.05, 0.1, 0.2)
+LEAP = 300
+"""Numbers of one piece's pictures are closer than this; those of the next are not."""
 # 0.1 of the patches takes minutes to score with; which share is remembered does not matter here.
 SETTINGS = ("model.coreset_ratio=0.02", "eval.pixels=false", "eval.bootstrap=100")
 
@@ -41,12 +47,10 @@ def main() -> None:
     found = [
         row
         for name in SETS
-        for how in ("series", "single")
+        for how in ("series", "single", "pooled")[: 2 + (name == "anomaly_magtile")]
         for seed in SEEDS
         for row in counted(given, name, how, seed)
     ]
-    kept = [row for row in found if row["held_out"] == "series"]
-    inside = sum(row["alarms"] <= row["expected_high"] for row in kept)
     text = ["# Realised false alarms", "", f"`python benchmarks/false_alarms.py`, {SETTINGS}", ""]
     keys = list(found[0])
     text += [
@@ -55,19 +59,26 @@ def main() -> None:
     ]
     text += ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in found]
     (RESULTS / "false_alarms.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    what = "share of (set, seed, budget) with no more false alarms than the threshold's range"
-    rows = [
-        Row(what, inside / len(kept), "", 1.0, "at least", f"n={len(kept)}, held out in series")
-    ]
+    rows = []
+    for name, how in dict.fromkeys((row["set"], row["held_out"]) for row in found):
+        mine = [row for row in found if (row["set"], row["held_out"]) == (name, how)]
+        inside = sum(row["alarms"] <= row["expected_high"] for row in mine) / len(mine)
+        what = f"{name}, held out {how}: share of seeds and budgets within the promised range"
+        rows.append(Row(what, inside, "", 1.0, "at least", f"n={len(mine)}"))
     save("false_alarms", rows, {"rows": found})
 
 
 def counted(given: argparse.Namespace, name: str, how: str, seed: int) -> list[dict[str, Any]]:
     """One row for each budget that the held-out pictures can keep."""
     place = FOLDER / f"{name}-{how}-{seed}"
-    command = [SIGHTLINE, "train", "anomaly/patchcore", f"data.root={given.images / name}"]
-    command += [f"model.weights={given.weights}", f"project.seed={seed}", f"data.hold_out={how}"]
-    command += [f"data.val_fraction={SETS[name]}", f"output.exp_dir={place}", *SETTINGS]
+    command = [SIGHTLINE, "train", "anomaly/patchcore", f"data.val_fraction={SETS[name]}"]
+    command += [f"model.weights={given.weights}", f"project.seed={seed}"]
+    command += [f"output.exp_dir={place}", *SETTINGS]
+    if how == "pooled":
+        command += [f"data.train_csv={pooled(given.images / name)}", "data.group_col=piece"]
+        command += [f"data.image_dir_train={given.images / name}", "data.test_fraction=0.3"]
+    else:
+        command += [f"data.root={given.images / name}", f"data.hold_out={how}"]
     command += [f"output.logs_dir={place / 'logs'}", "--test"]
     if not (place / "latest-train").exists():
         done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
@@ -76,7 +87,8 @@ def counted(given: argparse.Namespace, name: str, how: str, seed: int) -> list[d
     run = place / "latest-train"
     normal = scores(run / "predictions" / "val.csv")
     test = scores(run / "predictions" / "test.csv")
-    auroc = json.loads((run / "predictions" / "test.metrics.json").read_text())["headline"]
+    headline = json.loads((run / "predictions" / "test.metrics.json").read_text())["headline"]
+    auroc = headline.get("image_auroc", {"value": float("nan")})["value"]
     rows = []
     for budget in BUDGETS:
         if len(normal) < needed_normals(budget):
@@ -94,11 +106,26 @@ def counted(given: argparse.Namespace, name: str, how: str, seed: int) -> list[d
                 "n_test": len(test),
                 "expected_low": low,
                 "expected_high": high,
-                "image_auroc": round(auroc["image_auroc"]["value"], 3),
+                "image_auroc": round(auroc, 3),
             }
         )
         print(rows[-1], flush=True)
     return rows
+
+
+def pooled(folder: Path) -> Path:
+    """A table of all normal pictures with the piece each shows: numbers leap between pieces."""
+    files = [*folder.glob("train/good/*"), *folder.glob("test/good/*")]
+    numbers = {file: int(re.search(r"num_(\d+)", file.name)[1]) for file in files}
+    files.sort(key=numbers.__getitem__)
+    piece, rows = 0, []
+    for before, file in zip([files[0], *files], files, strict=False):
+        piece += numbers[file] - numbers[before] > LEAP
+        rows.append(f"{file.relative_to(folder).as_posix()},good,piece {piece}")
+    target = FOLDER / f"{folder.name}-normal.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("\n".join(["ID,target,piece", *rows]) + "\n", encoding="utf-8")
+    return target
 
 
 def scores(file: Path) -> list[float]:

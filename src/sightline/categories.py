@@ -34,7 +34,7 @@ class _Row:
 
 def run_training(request: Request) -> None:
     """Do what was asked for; with data.category=all once for each category."""
-    data = None if request.source is None else request.load(request.plan.recipe).data
+    data = None if request.source is None else request.load(None).data
     if isinstance(data, AnomalyDataConfig) and data.category == ALL and data.root is not None:
         train_categories(request, data)
     else:
@@ -55,8 +55,14 @@ def train_categories(request: Request, data: AnomalyDataConfig) -> Path:
             remedy="resume the one that was stopped: sightline train --resume RUN; then train "
             "those that are left with data.category=NAME",
         )
+    if request.plan.optimize:
+        raise UsageError(
+            "A search is for the settings of one category, and all of them are named.",
+            got="data.category=all with --optimize",
+            remedy="search for one with data.category=NAME, then train all with what it found",
+        )
     names = chosen_categories(data)
-    project = request.load(request.plan.recipe).project.name
+    project = request.load(None).project.name
     folder = request.exp_dir / f"{datetime.now():%Y%m%d}" / _free_name(request, project)
     rows = [_Row(name) for name in names]
     for row in rows:
@@ -81,14 +87,14 @@ def _train_one(request: Request, row: _Row, *, project: str, folder: Path) -> No
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", row.category).strip("._-") or "category"
     settings = [
         *request.overrides,
-        f"data.category={json.dumps(row.category)}",
+        f"data.category={json.dumps(row.category, ensure_ascii=False)}",
         f"project.name={f'{project}-{slug}'[:80]}",
     ]
     try:
         run = run_pipeline(replace(request, overrides=settings))
-    except Interrupted:
-        raise
     except SightlineError as error:
+        if isinstance(error, Interrupted) or type(error) is UsageError:
+            raise  # A wrong command is as wrong for the others.
         row.status, row.error = "failed", str(error)
         return
     assert isinstance(run, RunFolder)

@@ -11,7 +11,7 @@ from sightline.config import compare_configs, load_config, plain_tree
 from sightline.errors import SightlineError, UsageError
 from sightline.experiment import train
 from sightline.experiment.recording import logged
-from sightline.experiment.stages import Stages, ask_for, asked_for
+from sightline.experiment.stages import Stages, ask_for, asked_for, require_probabilities
 from sightline.finishing import finish_stages
 from sightline.resume import Resume, find_unfinished, resumed_config
 from sightline.runs import RunFolder, find_run, log, publish_latest
@@ -129,13 +129,20 @@ def run_pipeline(request: Request) -> RunFolder | None:
 def _configured(request: Request) -> TaskConfig:
     """The configuration to train, checked for what the later stages need."""
     plan = request.plan
-    config = request.load(plan.recipe)
-    if plan.recipe is not None and request.say is not None and request.source != plan.recipe:
-        plain = request.load(None)
-        if not compare_configs(plain_tree(plain), plain_tree(config)):
-            request.say(
-                f"note: --mode {plan.mode} changes nothing, since {request.source} sets every key"
-            )
+    plain = request.load(None)
+    flags = {"--mode highperf": plan.recipe is not None, "--use-calibration": plan.use_calibration}
+    searches = {"--optimize without --optuna-config": plan.optimize and plan.space is None}
+    require_probabilities(plain.task, flags | searches)
+    config = plain if plan.recipe is None else request.load(plan.recipe)
+    if (
+        plan.recipe is not None
+        and request.say is not None
+        and request.source != plan.recipe
+        and not compare_configs(plain_tree(plain), plain_tree(config))
+    ):
+        request.say(
+            f"note: --mode {plan.mode} changes nothing, since {request.source} sets every key"
+        )
     if plan.mode == "full-pipeline" and config.data.folds:
         if request.say is not None and config.data.valid_fold not in (0, "all"):
             request.say(

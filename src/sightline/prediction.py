@@ -47,13 +47,14 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     """
     # An image that is named twice, itself and by its folder, gets one row.
     files = list(dict.fromkeys(file for path in inputs for file in _files(path)))
+    if heat_maps is not None:
+        require_answers(run, "scores", "a heat map")
+        _refuse_drawing_over(heat_maps, files)
     predictor = create_predictor(
         run, checkpoint=checkpoint, tta=tta, use_calibration=use_calibration, device=device
     )
     ids = [str(file) for file in files]
     manifest = Manifest.build(Path(), id=ids, path=[str(file.absolute()) for file in files])
-    if heat_maps is not None:
-        require_answers(run, "scores", "a heat map")
     return predict_samples(
         predictor, manifest, accept_accuracy=accept_accuracy, heat_maps=heat_maps, say=say
     )
@@ -132,6 +133,20 @@ def refuse_overwriting(target: Path, inputs: Sequence[Path]) -> None:
             got=target,
             where="--out",
             remedy="name another file with --out FILE",
+        )
+
+
+def _refuse_drawing_over(folder: Path, files: Sequence[Path]) -> None:
+    """Raise UsageError where heat maps, which have the names of the pictures, would replace one."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("The folder of heat maps is a file.", got=folder, where="--heat-maps")
+    within = {one.parent.resolve() for file in files for one in (file, file.resolve())}
+    if folder.resolve() in within:
+        raise UsageError(
+            "The heat maps would replace the pictures that they are of.",
+            got=folder,
+            where="--heat-maps",
+            remedy="name another folder with --heat-maps FOLDER",
         )
 
 

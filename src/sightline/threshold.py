@@ -12,7 +12,6 @@ from sightline.config import load_config
 from sightline.data.dataset import Dataset
 from sightline.data.defect_labels import is_normal
 from sightline.data.manifest import Manifest
-from sightline.errors import DataError
 from sightline.experiment import images_of, read_dataset
 from sightline.metrics.auroc import roc_curve
 from sightline.metrics.conformal import conformal_threshold, needed_normals, smallest_budget
@@ -21,7 +20,7 @@ from sightline.runs import History, RunFolder, file_hash
 from sightline.tasks.anomaly_config import AnomalyConfig, ThresholdConfig
 from sightline.tasks.anomaly_trainers import sets_threshold
 from sightline.tasks.masked_images import HeatMaps
-from sightline.tasks.thresholds import Threshold, Thresholds, write_thresholds
+from sightline.tasks.thresholds import Threshold, Thresholds, require_both_kinds, write_thresholds
 from sightline.trained import TASK_CONFIGS, require_answers
 from sightline.trained.predictor import create_predictor
 
@@ -110,7 +109,7 @@ def _conformal(
     least = smallest_budget(n, sure)
     image = Threshold(found.value, "conformal", budget, n, found.rank, sure, least)
     of_pixels, least = settings.pixel_budget or budget, smallest_budget(n)
-    if of_pixels < least:
+    if n < needed_normals(of_pixels):
         return image, None
     heat_maps = HeatMaps(samples, rows["maps"], np.arange(n), config.data.fit)
     limit = pixel_threshold(heat_maps, of_pixels).value
@@ -121,14 +120,7 @@ def _conformal(
 def best_f1(samples: Manifest, scores: npt.NDArray[Any]) -> Threshold:
     """The threshold with the best F1, in the middle between two scores."""
     anomalous = ~is_normal(samples)
-    if not anomalous.any() or anomalous.all():
-        raise DataError(
-            "Validation does not have both normal and anomalous pictures, so no F1 can be chosen.",
-            got=f"{int((~anomalous).sum())} normal and {int(anomalous.sum())} anomalous pictures",
-            where="threshold.method=f1",
-            remedy="use data.synthetic_defects=true, give defects the split val, or use method "
-            "conformal, which needs normal pictures only",
-        )
+    require_both_kinds(int((~anomalous).sum()), int(anomalous.sum()))
     fpr, tpr, reached = roc_curve(scores, anomalous)
     hits, alarms = tpr * anomalous.sum(), fpr * (~anomalous).sum()
     best = int(np.argmax(2 * hits / (hits + alarms + anomalous.sum())))

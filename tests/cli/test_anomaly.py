@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from sightline.tasks.anomaly_trainers import sets_threshold
+
 SMALL = ("model.name=resnet10t", "train.img_size=32", "eval.bootstrap=100", "data.workers=0")
 STUDENT = ("anomaly/stfpm", "model.pretrained=false", *SMALL, "train.lr=0.05", "train.epochs=3")
 MEMORY = ("anomaly/digits", *SMALL)
@@ -87,6 +89,11 @@ def test_student_is_trained_resumed_and_chosen_by_half_of_validation(
     limits = cli.json(run / "threshold.json")
     held_out = [row for row in cli.table(run / "splits.csv") if row["split"] == "val"]
     assert limits["image"]["n"] == (len(held_out) + 1) // 2, "the other half chose the epoch"
+    scores = {row["id"]: float(row["score"]) for row in cli.table(run / "predictions" / "val.csv")}
+    sets = sets_threshold(list(scores), 42)
+    theirs = sorted(score for score, one in zip(scores.values(), sets, strict=True) if one)
+    image = limits["image"]
+    assert image["value"] == pytest.approx(theirs[image["rank"] - 1], rel=1e-6), "and this set it"
     more = cli("train", "--resume", run, "train.epochs=4", "--resume-anyway", "train.epochs")
     assert more.code == 0, more.said
     after = cli.json(run / "threshold.json")
@@ -198,6 +205,20 @@ def test_predict_draws_heat_maps_over_the_pictures(defects: Path, cli: Any) -> N
             assert drawn.size == picture.size
 
 
+def test_heat_maps_never_take_the_place_of_the_pictures(defects: Path, cli: Any) -> None:
+    _, run = run_of(cli, *MEMORY, f"data.root={defects}")
+    good = defects / "test" / "good"
+    before = {file.name: file.read_bytes() for file in good.iterdir()}
+    Path("link").symlink_to(good)
+    for folder in (good, "link"):
+        done = cli("predict", run, good, "--out", "answers.csv", "--heat-maps", folder)
+        assert "would replace the pictures" in cli.screen(done, code=2)
+    done = cli("predict", run, good, "--out", "answers.csv", "--heat-maps", run / "run.json")
+    assert "--heat-maps" in cli.screen(done, code=2)
+    assert {file.name: file.read_bytes() for file in good.iterdir()} == before
+    assert not Path("answers.csv").exists()
+
+
 def test_heat_maps_are_for_detectors(trained: Path, pictures: Path, cli: Any) -> None:
     asked = ("--out", "answers.csv", "--heat-maps", "seen")
     assert "A heat map is for runs" in cli.screen(cli("predict", trained, pictures, *asked), code=2)
@@ -229,7 +250,7 @@ def test_all_categories_are_trained_each_alone(defects: Path, cli: Any) -> None:
     first_scores, other_scores = (
         cli.json(page.parent / rows[name]["metrics_file"]) for name in ("first", second)
     )
-    assert first_scores["headline"] == other_scores["headline"], "the same pictures, each in a run of its own"
+    assert first_scores["headline"] == other_scores["headline"], "the same pictures, each alone"
     assert rows["first"]["run"] != rows[second]["run"]
     assert len(cli.table(page.parent / "summary.csv")) >= 3
     listed = cli("list")
@@ -246,6 +267,14 @@ def test_no_normal_picture_to_learn_from(defects: Path, cli: Any) -> None:
     (defects / "train" / "good").mkdir()
     refused(cli, *MEMORY, f"data.root={defects}", words=["train/good"])
     assert cli.newest() == {}, "nothing was begun"
+
+
+def test_f1_without_defects_in_validation_is_refused_before_anything(
+    defects: Path, cli: Any
+) -> None:
+    settings = (f"data.root={defects}", "threshold.method=f1")
+    refused(cli, *MEMORY, *settings, words=["no F1 can be chosen", "data.synthetic_defects=true"])
+    assert cli.newest() == {}
 
 
 def test_defect_among_the_training_pictures(defects: Path, cli: Any) -> None:
@@ -353,6 +382,7 @@ def test_threshold_is_for_detectors(trained: Path, cli: Any) -> None:
     ("setting", "words"),
     [
         ("train.epochs=3", "patchcore is computed"),
+        ("train.compile=true", "train.compile is not read"),
         ("train.lr=0.1", "train.lr is not read"),
         ("train.batch_size=auto", "patchcore has none"),
         ("model.map_combination=add", "used only with method stfpm"),

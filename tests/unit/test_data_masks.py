@@ -85,7 +85,10 @@ def test_small_values_number_regions_only_where_the_file_keeps_them_exactly(tmp_
     dark = Image.fromarray(np.full((16, 16), 7, np.uint8))
     assert not read_mask(saved(tmp_path, dark, "mask.jpg", quality=95), (16, 16)).any()
     assert read_mask(saved(tmp_path, dark), (16, 16)).all()
-    assert not read_mask(saved(tmp_path, levels(0, 32), "more.png"), (2, 3)).any()
+    three = Image.fromarray(np.array([[0, 32, 60], [0, 0, 60]], np.uint8))
+    assert not read_mask(saved(tmp_path, three, "greys.png"), (2, 3)).any()
+    one = read_mask(saved(tmp_path, levels(0, 32), "one.png"), (2, 3))
+    np.testing.assert_array_equal(one, EXPECTED)
     assert read_mask(saved(tmp_path, levels(0, 31), "most.png"), (2, 3)).sum() == 3
 
 
@@ -222,3 +225,10 @@ def test_the_margins_of_a_padded_square_are_cut_off() -> None:
     heat[2:6] = np.arange(8)
     assert map_to_image(heat, 4, 8, "pad").tolist() == [list(range(8))] * 4
     assert map_to_image(heat, 40, 80, "pad").max() == pytest.approx(7)
+
+
+def test_a_mask_is_set_upright_by_its_exif_tag_as_its_picture_is(tmp_path: Path) -> None:
+    stored = Image.fromarray(np.rot90(levels(0, 255)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned by a quarter clockwise.
+    np.testing.assert_array_equal(read_mask(saved(tmp_path, stored, exif=exif), (2, 3)), EXPECTED)

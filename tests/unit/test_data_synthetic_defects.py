@@ -134,7 +134,7 @@ def test_every_normal_picture_of_validation_gets_a_copy_after_all_others() -> No
     )
     table, rows = with_synthetic_defects(original)
     assert rows.tolist() == [0, 1, 2, 3, 1, 3]
-    assert table.id[4:].tolist() == ["synthetic/train/good/b.png", "synthetic/train/good/d.png"]
+    assert table.id[4:].tolist() == ["<synthetic>/train/good/b.png", "<synthetic>/train/good/d.png"]
     assert table.path.tolist() == [names[row] for row in rows]
     assert [table.label.text(row) for row in range(6)] == [
         *("cut", "good", "good", "good"), "synthetic", "synthetic",
@@ -146,7 +146,13 @@ def test_every_normal_picture_of_validation_gets_a_copy_after_all_others() -> No
 def test_the_view_changes_copies_only() -> None:
     view, pixels = SyntheticDefects(seed=5), texture()
     assert view(pixels, "train/good/b.png") is pixels
-    made = view(pixels, "synthetic/train/good/b.png")
-    expected = synthetic_defect(pixels, seed=5, sample="synthetic/train/good/b.png")[0]
+    made = view(pixels, "<synthetic>/train/good/b.png")
+    expected = synthetic_defect(pixels, seed=5, sample="<synthetic>/train/good/b.png")[0]
     np.testing.assert_array_equal(made, expected)
     assert (made != pixels).any()
+
+
+def test_pictures_of_a_folder_called_synthetic_are_no_copies() -> None:
+    pixels = texture()
+    for name in ("synthetic/part.png", "data/synthetic/part.png"):
+        np.testing.assert_array_equal(SyntheticDefects(5)(pixels, name), pixels)

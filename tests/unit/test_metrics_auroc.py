@@ -250,6 +250,11 @@ def test_tied_scores_stay_tied_in_every_resample() -> None:
     assert (one.low, one.value, one.high) == (0.25, 0.25, 0.25)
 
 
+def test_a_score_at_the_threshold_alarms_in_no_resample() -> None:
+    found = image_scores([0.0, 1.0, 1.0], [0, 1, 1], threshold=1.0, resamples=20)["image_f1"]
+    assert (found.low, found.value, found.high) == (0.0, 0.0, 0.0)
+
+
 def test_a_single_class_has_no_interval() -> None:
     with pytest.warns(UserWarning, match="2 normal and 0 anomalous"):
         found = image_scores([1.0, 2.0], [0, 0], threshold=0.5, resamples=10)

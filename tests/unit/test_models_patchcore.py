@@ -175,6 +175,22 @@ def test_scores_are_float32_under_autocast() -> None:
     assert torch.equal(output.map, expected.map)
 
 
+def test_a_bank_is_of_full_precision_under_autocast() -> None:
+    plain = fitted().memory_bank
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fitted().memory_bank, plain)
+
+
+def test_without_blur_the_map_is_as_sharp_as_the_patches() -> None:
+    torch.manual_seed(0)
+    sharp = create_patchcore(CONFIG, img_size=64, sigma=0.0).eval()
+    with_bank(sharp, fitted().memory_bank)
+    vectors, grid = sharp.patches(images(2, seed=3))
+    distances = torch.cdist(vectors, sharp.memory_bank[None]).min(dim=2).values
+    fine = F.interpolate(distances.view(2, 1, *grid), size=(64, 64), mode="bilinear")[:, 0]
+    assert torch.allclose(sharp(images(2, seed=3)).map, fine, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("sigma", "shape"), [(4.0, (2, 70, 40)), (1.3, (1, 9, 6)), (4.0, (1, 1, 5))]
 )

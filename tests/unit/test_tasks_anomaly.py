@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sightline.config import load_config
+from sightline.data.dataset import Dataset
 from sightline.data.manifest import Manifest
 from sightline.errors import ConfigError
 from sightline.metrics.auroc import compute_auroc, f1_score_at
@@ -128,7 +129,7 @@ def test_alarms_are_scores_above_the_threshold(tmp_path: Path) -> None:
         Threshold(0.25, "conformal", 0.2, n=9, rank=8), None, None, "best_model.pth", ""
     )
     maps = np.zeros((5, 4, 4), np.float32)
-    outputs = [output(maps, [0.1, 0.25, 0.9, 0.2, 0.31], [1, 1, 0, 0, 2])]
+    outputs = [output(maps, [0.1, 0.25, 0.9, 0.25, 0.31], [1, 1, 0, 0, 2])]
     task = AnomalyTask()
     result = task.evaluate(
         outputs, Truth(samples, ("crack", "good", "stain"), None, limits), config_of()
@@ -144,6 +145,53 @@ def test_alarms_are_scores_above_the_threshold(tmp_path: Path) -> None:
     _, answers = task.predict(outputs, (), limits)
     assert [row[2] for row in answers] == [0, 0, 1, 0, 1]
     assert [row[2] for row in task.predict(outputs, ())[1]] == [""] * 5
+
+
+def test_pixel_false_alarms_are_the_share_above_the_threshold(tmp_path: Path) -> None:
+    samples = pictures(tmp_path / "p")
+    limits = Thresholds(
+        None, Threshold(0.5, "conformal risk control", 0.2, 9), None, "best_model.pth", ""
+    )
+    maps = np.full((5, 4, 4), 0.5, np.float32)
+    maps[1, :2] = 1.0  # Of 8 rows the first 4; the fifth is a quarter of 1.0 and still above.
+    outputs = [output(maps, [0.1, 0.3, 0.9, 0.2, 0.8], [1, 1, 0, 0, 2])]
+    truth = Truth(samples, ("crack", "good", "stain"), None, limits)
+    found = AnomalyTask().evaluate(outputs, truth, config_of()).as_dict()["pixel_false_alarms"]
+    assert found == {"rate": (0 + 5 / 8) / 2, "budget": 0.2, "n": 2}
+
+
+def test_a_score_that_is_no_number_is_no_silence() -> None:
+    limits = Thresholds(Threshold(0.25, "fixed"), None, None, "best_model.pth", "")
+    outputs = [output(np.zeros((5, 4, 4), np.float32), [0.1, np.nan, 0.9, 0.2, np.inf], [0] * 5)]
+    _, answers = AnomalyTask().predict(outputs, (), limits)
+    assert [row[2] for row in answers] == [0, "", 1, 0, 1]
+
+
+def test_what_is_undefined_is_not_in_the_headline(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p").root
+    Image.new("L", (12, 8), 255).save(folder / "masks" / "c.png")
+    samples = Manifest.build(
+        folder, id=["c"], path=["c.png"], label=["crack"], mask=["masks/c.png"]
+    )
+    rows = {"ids": ["c"], "scores": torch.ones(1), "maps": torch.zeros(1, 4, 4)}
+    with pytest.warns(UserWarning, match="96 pixels as anomalous and 0 as normal"):
+        result = AnomalyTask().evaluate([rows], Truth(samples, ("crack",)), config_of())
+    assert result.as_dict()["headline"] == {}
+    assert result.summary() == ["image_auroc is undefined: 0 normal and 1 anomalous pictures"]
+
+
+@pytest.mark.parametrize(("confidence", "enough"), [("null", True), ("0.9", False)])
+def test_a_confidence_needs_more_normal_pictures_and_says_so_at_once(
+    tmp_path: Path, confidence: str, enough: bool
+) -> None:
+    count = [str(number) for number in range(25)]  # 19 do for a twentieth, 45 with nine in ten
+    held_out = Manifest.build(
+        tmp_path, id=count, path=count, label=["good"] * 25, split=["val"] * 25
+    )
+    config = config_of("threshold.false_alarm_budget=0.05", f"threshold.confidence={confidence}")
+    said = AnomalyTask().check_data(Dataset(held_out), config)
+    assert (said == []) == enough
+    assert enough or "need about 45 held-out" in said[0]
 
 
 def test_kept_heat_maps_are_of_the_pictures_most_worth_seeing(tmp_path: Path) -> None:

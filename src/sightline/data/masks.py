@@ -34,10 +34,10 @@ def read_mask(path: Path, size: tuple[int, int]) -> Mask:
     """The mask of a picture whose upright size is (height, width).
 
     A pixel is defect where its grey is above THRESHOLD. Grey is the brightest of the channels, so
-    that a red mark counts as a white one, and transparent pixels are black. Two kinds of mask have
-    no greys: where no value of a lossless file is above MOST_REGIONS (0 and 1, or the numbers of
-    regions as in VisA) and where a palette has colours, everything but 0, or black, is defect. All
-    False is allowed: some data sets have defects that nobody marked.
+    that a red mark counts as a white one, and transparent pixels are black. Three kinds of mask
+    have no greys: where a lossless file has one value beside 0, where none of its values is above
+    MOST_REGIONS (the numbers of regions as in VisA), and where a palette has colours, everything
+    but 0, or black, is defect. All False is allowed: some data sets have defects nobody marked.
 
     Raises DataError for a file that is no picture and for a mask of another size.
     """
@@ -65,7 +65,9 @@ def read_mask(path: Path, size: tuple[int, int]) -> Mask:
         values = values.max(axis=-1)
     else:
         has_colours = False
-    numbers_regions = is_lossless and values.max(initial=0) <= MOST_REGIONS
+    highest = values.max(initial=0)
+    one_value = bool(((values == 0) | (values == highest)).all()) and bool((values == 0).any())
+    numbers_regions = is_lossless and (highest <= MOST_REGIONS or one_value)
     return np.asarray(values > (0 if numbers_regions or has_colours else THRESHOLD))
 
 

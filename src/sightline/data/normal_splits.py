@@ -13,8 +13,9 @@ from sightline.data.series import series_of
 from sightline.data.splits import assign_splits
 from sightline.errors import DataError
 
-_RUNS = 4
-"""About so many series make the smaller of the parts that are carved off."""
+_RUNS = 8
+"""About so many series make the smaller of the parts that are carved off: pictures of one series
+count as little more than one, so a few long ones would not stand for all."""
 _TRAIN, _FIT = SPLITS.index("train"), SPLITS.index("fit")
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 

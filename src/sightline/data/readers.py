@@ -65,6 +65,7 @@ def _read_defects(config: DataConfig, *, require_files: bool) -> Manifest:
     assert isinstance(config, AnomalyDataConfig)
     if config.manifest is not None:
         from sightline.data.splits_file import read_splits
+        from sightline.data.synthetic_defects import without_synthetic_defects
 
         manifest = read_splits(
             config.manifest,
@@ -72,6 +73,7 @@ def _read_defects(config: DataConfig, *, require_files: bool) -> Manifest:
             verify=config.verify_files and require_files,
             workers=config.workers,
         )
+        manifest = without_synthetic_defects(manifest)
         if require_files:
             require_masks(manifest, config.manifest)
         return manifest

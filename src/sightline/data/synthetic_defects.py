@@ -21,7 +21,9 @@ from sightline.data.masks import Mask
 from sightline.random_numbers import generator
 
 SYNTHETIC = "synthetic"
-"""The label of pictures with a made defect, and what their ids begin with."""
+"""The label of pictures with a made defect."""
+COPY = f"<{SYNTHETIC}>/"
+"""What their ids begin with, and no file's name does."""
 Kind = Literal["patch", "scar", "noise"]
 KINDS: tuple[Kind, ...] = ("patch", "scar", "noise")
 
@@ -42,13 +44,13 @@ class SyntheticDefects:
 
     def __call__(self, pixels: Pixels, sample: str) -> Pixels:
         """The square (S, S, 3), changed where the id is that of a copy."""
-        if not sample.startswith(f"{SYNTHETIC}/"):
+        if not sample.startswith(COPY):
             return pixels
         return synthetic_defect(pixels, seed=self.seed, sample=sample)[0]
 
 
 def with_synthetic_defects(manifest: Manifest) -> tuple[Manifest, npt.NDArray[np.int64]]:
-    """The rows, then every normal one of val again as `synthetic/ID` with the label SYNTHETIC.
+    """The rows, then every normal one of val again as `<synthetic>/ID` with the label SYNTHETIC.
 
     Also the row (N,) that each is a copy of, its own where it is none. The copies have no mask and
     no pixels of their own, so a loader must show them through SyntheticDefects.
@@ -57,10 +59,20 @@ def with_synthetic_defects(manifest: Manifest) -> tuple[Manifest, npt.NDArray[np
     rows = np.concatenate([np.arange(len(manifest)), copies])
     doubled, start = manifest.select(rows), len(manifest)
     ids, masks = doubled.id.copy(), doubled.mask.copy()
-    ids[start:] = np.strings.add(np.array(f"{SYNTHETIC}/", dtype=TEXT), ids[start:])
+    ids[start:] = np.strings.add(np.array(COPY, dtype=TEXT), ids[start:])
     masks[start:] = ""
     names = [doubled.label.text(row) for row in range(start)] + [SYNTHETIC] * len(copies)
     return replace(doubled, id=ids, mask=masks, label=Category.encode(names)), rows
+
+
+def without_synthetic_defects(manifest: Manifest) -> Manifest:
+    """The rows but for the copies that with_synthetic_defects adds.
+
+    A file of splits has them too, and no pixels of theirs: what reads it makes them anew, or must
+    not take them for pictures.
+    """
+    kept = [row for row, one in enumerate(manifest.id) if not str(one).startswith(COPY)]
+    return manifest if len(kept) == len(manifest) else manifest.select(np.array(kept, np.int64))
 
 
 def synthetic_defect(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from sightline.data.dataset import Dataset
 from sightline.data.settings import DataConfig
-from sightline.errors import ConfigError
+from sightline.errors import ConfigError, UsageError
 from sightline.runs import RunFolder
 from sightline.tasks import TASKS
 
@@ -35,6 +36,19 @@ def asked_for(run: RunFolder) -> Stages:
     """What was written down."""
     saved = run.info.get("stages") or {}
     return Stages(**{key: bool(saved.get(key)) for key in asdict(Stages())})
+
+
+def require_probabilities(task: str, flags: Mapping[str, bool]) -> None:
+    """Raise UsageError where a flag was given that only tasks with probabilities can follow."""
+    given = [flag for flag, is_given in flags.items() if is_given]
+    if not given or TASKS[task].answers == "probabilities":
+        return
+    others = " or ".join(name for name, one in TASKS.items() if one.answers == "probabilities")
+    raise UsageError(
+        f"{given[0]} is for tasks that answer with probabilities ({others}).",
+        got=f"task {task}, which answers with {TASKS[task].answers}",
+        remedy="leave it out",
+    )
 
 
 def require_validation(stages: Stages | None, dataset: Dataset, data: DataConfig) -> None:

@@ -66,7 +66,7 @@ class PatchCore(nn.Module):
             raise ValueError(f"neighbours must be 1 or more, got {neighbours}")
         self.features = features
         self.neighbours = neighbours
-        self.blur = GaussianBlur(sigma)
+        self.blur = GaussianBlur(sigma) if sigma else nn.Identity()
         self.register_buffer("memory_bank", torch.empty(0, 0))
 
     @property
@@ -81,7 +81,10 @@ class PatchCore(nn.Module):
         Each map is averaged over 3 x 3 neighbours (zeros beyond the edges, equation 2), brought to
         the grid of the first layer bilinearly, and all are joined along the channels.
         """
-        maps = [F.avg_pool2d(one, 3, stride=1, padding=1) for one in self.features(images)]
+        # Of full precision also under a user's autocast: a bank is kept, and compared with later.
+        with torch.autocast(images.device.type, enabled=False):
+            found = self.features(images)
+        maps = [F.avg_pool2d(one, 3, stride=1, padding=1) for one in found]
         height, width = maps[0].shape[-2:]
         same = [maps[0]] + [
             F.interpolate(one, size=(height, width), mode="bilinear", align_corners=False)
@@ -123,7 +126,8 @@ class PatchCore(nn.Module):
                 where="the train split",
                 remedy="put normal images into it",
             )
-        self.memory_bank, radius = _coreset(sample, coreset_ratio, seed=seed)
+        with torch.autocast(device.type, enabled=False):
+            self.memory_bank, radius = _coreset(sample, coreset_ratio, seed=seed)
         return BankReport(images, sample.seen, len(sample), len(self.memory_bank), radius)
 
     @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def write_overlays(
     from sightline.data.decode import decode
 
     scale = colour_scale(np.asarray(maps[place], np.float32) for place in range(len(maps)))
-    taken: Counter[str] = Counter()
+    taken: set[str] = set()
     written = []
     for place, file in enumerate(files):
         picture = decode(file.read_bytes())
@@ -38,10 +37,18 @@ def write_overlays(
             height, width = picture.shape[:2]
             heat = map_to_image(np.array(maps[place], np.float32), height, width, fit)
             drawn = lay_over(picture, scale.strength(heat))
-        taken[file.stem] += 1
-        number = "" if taken[file.stem] == 1 else f"_{taken[file.stem]}"
-        target = folder / f"{file.stem}{number}.png"
+        target = folder / _free_name(file.stem, taken)
         with replace_atomically(target) as handle:
             Image.fromarray(drawn).save(handle, format="PNG")
         written.append(target)
     return written
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """A name that no other picture has; it is taken then."""
+    name, number = f"{stem}.png", 1
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}.png"
+    taken.add(name)
+    return name

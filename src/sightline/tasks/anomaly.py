@@ -6,6 +6,7 @@ B images of side S; scores are (B,), heat maps (B, S, S), higher where more is w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from sightline.tasks.anomaly_scoring import anomaly_result
 from sightline.tasks.anomaly_trainers import AnomalyTrainer, PatchCoreTrainer, StfpmTrainer
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.task import Calibrator, Part, Truth
-from sightline.tasks.thresholds import Thresholds, read_thresholds
+from sightline.tasks.thresholds import Thresholds, read_thresholds, require_both_kinds
 from sightline.training.callbacks import Callback
 from sightline.training.evaluator import join_by_id
 from sightline.training.settings import trainer_config
@@ -39,14 +40,16 @@ class AnomalyTask:
     stages: tuple[str, ...] = ("threshold", "val")
 
     def check_data(self, dataset: Dataset, config: AnomalyConfig) -> list[str]:
-        """Whether the held-out normal pictures will do for the threshold."""
+        """Whether the held-out pictures will do for the threshold; DataError where they cannot."""
         val = dataset.part("val")
         normals = int(is_normal(val).sum())
         budget, wanted = config.threshold.false_alarm_budget, config.threshold.method
+        if wanted == "f1":
+            require_both_kinds(normals, len(val) - normals)
         if wanted != "conformal" or config.eval.protocol == "published":
             return []
         halved = config.train.epochs > 0
-        needed = needed_normals(budget) * (2 if halved else 1)
+        needed = needed_normals(budget, config.threshold.confidence) * (2 if halved else 1)
         if normals >= needed:
             return []
         return [
@@ -134,11 +137,11 @@ class AnomalyTask:
         class_names: Sequence[str],
         decision: Thresholds | None = None,
     ) -> tuple[list[str], list[list[Any]]]:
-        """The score, and 1 for an alarm, 0 for none, nothing where the run has no threshold."""
+        """The score, and 1 for an alarm, 0 for none, nothing without a threshold or a number."""
         rows = join_by_id(outputs)
         limit = None if decision is None or decision.image is None else decision.image.value
         table = [
-            [one, score, "" if limit is None else int(score > limit)]
+            [one, score, "" if limit is None or isnan(score) else int(score > limit)]
             for one, score in zip(rows["ids"], rows["scores"].tolist(), strict=True)
         ]
         return ["id", "score", "alarm"], table

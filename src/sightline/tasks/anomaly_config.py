@@ -158,6 +158,8 @@ class AnomalyConfig(TaskConfig):
                 "eval.protocol published holds nothing out of training, and data.val_fraction is "
                 f"{data.val_fraction:g}; leave it out, or use protocol holdout"
             )
+        if train.compile:
+            raise ValueError("train.compile is not read in anomaly detection; leave it out")
         if self.model.method == "patchcore":
             if train.epochs:
                 raise ValueError(

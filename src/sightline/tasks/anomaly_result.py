@@ -7,6 +7,7 @@ threshold.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class AnomalyResult:
         """Column names and one row per sample: id, target, score, alarm and mask."""
         limit = self._limit
         rows = [
-            [one, label, score, "" if limit is None else int(score > limit), mask]
+            [one, label, score, "" if limit is None or isnan(score) else int(score > limit), mask]
             for one, label, score, mask in zip(
                 self.ids, self.labels, self.scores.tolist(), self.masks, strict=True
             )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline.data.defect_labels import NORMAL
-from sightline.data.manifest import Manifest
+from sightline.data.manifest import SPLITS, Manifest
 from sightline.metrics.auroc import compute_auroc, roc_curve
 from sightline.metrics.conformal import expected_false_alarms
 from sightline.metrics.image_scores import image_scores
@@ -53,15 +53,19 @@ def anomaly_result(rows: dict[str, Any], truth: Truth, config: AnomalyConfig) ->
             limit=config.eval.aupro_limit,
             **drawn,
         )
-        headline |= {
+        of_pixels = {
             "pixel_auroc": pixels.auroc,
             "pixel_ap": pixels.average_precision,
             "pixel_aupro": pixels.aupro,
         }
+        # Masks may leave no normal pixel, and what is undefined is left out.
+        headline |= {name: one for name, one in of_pixels.items() if one.value == one.value}
         curves |= {
             "pro": {**pixels.pro_curve, "limit": pixels.limit},
             "pixel_roc": pixels.roc_curve,
         }
+    # Pictures of val set the threshold: that few of them are above it shows nothing.
+    new = ~anomalous & (samples.split != SPLITS.index("val"))
     return AnomalyResult(
         ids=list(rows["ids"]),
         labels=labels,
@@ -72,10 +76,9 @@ def anomaly_result(rows: dict[str, Any], truth: Truth, config: AnomalyConfig) ->
         counts=counts,
         per_defect=_per_defect(labels, scores, limit=limit, pixels=pixels),
         curves=curves,
-        false_alarms=_false_alarms(scores[~anomalous], thresholds),
+        false_alarms=_false_alarms(scores[new], thresholds),
         pixel_false_alarms=_pixel_false_alarms(
-            HeatMaps(samples, rows["maps"], np.flatnonzero(~anomalous), config.data.fit),
-            thresholds,
+            HeatMaps(samples, rows["maps"], np.flatnonzero(new), config.data.fit), thresholds
         ),
         examples=_examples(rows, scores, anomalous, config),
     )

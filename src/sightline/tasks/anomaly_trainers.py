@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sightline.data.synthetic_defects import COPY
 from sightline.errors import ConfigError
 from sightline.metrics.auroc import compute_auroc
 from sightline.models.patchcore import PatchCore
@@ -49,20 +50,25 @@ class AnomalyTrainer(BaseTrainer):
     """Number of pictures to learn from."""
 
     def compute_metrics(self, outputs: list[Any]) -> dict[str, float]:
-        """The mean loss of normal pictures that may choose the epoch, and image AUROC.
+        """The mean loss of normal pictures that may choose the epoch, and their image AUROC.
 
-        Each only where the split has what it needs.
+        Each only where the split has what it needs. Where no epoch is chosen, all of them count.
         """
         rows = join_by_id(outputs)
         normal = rows["targets"] == self.normal
-        metrics = {}
+        chooses, metrics = normal.copy(), {}
         if "losses" in rows:
             ids = [one for one, good in zip(rows["ids"], normal, strict=True) if good]
-            chooses = ~sets_threshold(ids, self.settings.project.seed)
+            chooses[normal] = ~sets_threshold(ids, self.settings.project.seed)
             if chooses.any():
-                metrics["loss"] = float(rows["losses"][normal][chooses].mean())
-        if normal.any() and not normal.all():
-            metrics["image_auroc"] = compute_auroc(rows["scores"], ~normal)
+                metrics["loss"] = float(rows["losses"][chooses].mean())
+        # Nor does a made defect choose, where the picture it was made of sets the threshold.
+        kept = {
+            one for one, good, used in zip(rows["ids"], normal, chooses, strict=True) if good > used
+        }
+        judged = np.array([one.removeprefix(COPY) not in kept for one in rows["ids"]], bool)
+        if chooses.any() and not normal[judged].all():
+            metrics["image_auroc"] = compute_auroc(rows["scores"][judged], ~normal[judged])
         return metrics
 
 
@@ -75,6 +81,7 @@ class StfpmTrainer(AnomalyTrainer):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._kept: dict[str, list[torch.Tensor]] = {}
+        self._bytes_each: int | None = None
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """How far the student is from the teacher on a batch of normal pictures."""
@@ -126,11 +133,11 @@ class StfpmTrainer(AnomalyTrainer):
         return self.images * self._bytes_per_image() <= train.teacher_cache_mib * MIB
 
     def _bytes_per_image(self) -> int:
-        for maps in self._kept.values():
-            return sum(one.nbytes for one in maps)
-        side = self.settings.train.img_size
-        empty = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.device)
-        return sum(one.nbytes for one in self.model.teacher_features(empty))
+        if self._bytes_each is None:
+            side = self.settings.train.img_size
+            empty = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.device)
+            self._bytes_each = sum(one.nbytes for one in self.model.teacher_features(empty))
+        return self._bytes_each
 
 
 class PatchCoreTrainer(AnomalyTrainer):

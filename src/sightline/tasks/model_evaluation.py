@@ -105,11 +105,7 @@ def evaluate(  # noqa: PLR0913 (keywords that have nothing in common)
     """
     place = resolve_device(device)
     read = adapter or scored
-    if threshold is not None and calibration is not None:
-        raise UsageError(
-            "A threshold is given, and images to find one by.",
-            remedy="leave out threshold or calibration",
-        )
+    _check_threshold(threshold, given=calibration is not None)
     rows = rows_of(model, dataloader, place, read, progress=progress)
     if not len(rows.scores):
         raise DataError("The loader is empty, so there is nothing to evaluate.")
@@ -145,3 +141,14 @@ def evaluate(  # noqa: PLR0913 (keywords that have nothing in common)
         metrics["pixel_auroc"] = compute_pixel_auroc(rows.maps, rows.masks)
         metrics["pixel_aupro"] = compute_aupro(rows.maps, rows.masks)
     return Evaluation(metrics, rows.scores, labels, predictions)
+
+
+def _check_threshold(threshold: float | None, *, given: bool) -> None:
+    """Raise UsageError for a threshold that is no number, or beside images to find one by."""
+    if threshold is not None and given:
+        raise UsageError(
+            "A threshold is given, and images to find one by.",
+            remedy="leave out threshold or calibration",
+        )
+    if threshold is not None and not np.isfinite(threshold):
+        raise UsageError("The threshold is no finite number.", got=threshold)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sightline.errors import RunError
+from sightline.errors import DataError, RunError
 from sightline.runs.files import file_hash, write_atomically
 
 THRESHOLD_FILE = "threshold.json"
@@ -94,6 +94,19 @@ def read_thresholds(run_folder: Path, checkpoint: str) -> Thresholds | None:
             remedy="set them anew: sightline threshold RUN",
         )
     return replace(saved, image=image, pixel=pixel)
+
+
+def require_both_kinds(normal: int, anomalous: int) -> None:
+    """Raise DataError where validation cannot choose the best F1."""
+    if normal and anomalous:
+        return
+    raise DataError(
+        "Validation does not have both normal and anomalous pictures, so no F1 can be chosen.",
+        got=f"{normal} normal and {anomalous} anomalous pictures",
+        where="threshold.method=f1",
+        remedy="use data.synthetic_defects=true, give defects the split val, or use method "
+        "conformal, which needs normal pictures only",
+    )
 
 
 def _threshold(content: dict[str, Any] | None) -> Threshold | None:

@@ -152,6 +152,8 @@ def create_predictor(
             remedy="leave out --checkpoint, or name a member's run",
         )
     infer = getattr(config, "infer", None)
+    if use_calibration:
+        require_answers(run, "probabilities", "a calibration")
     if tta not in (None, "none"):
         require_answers(run, "probabilities", "the mean of test views")
     wanted = getattr(infer, "use_calibration", True) if use_calibration is None else use_calibration
