@@ -51,7 +51,12 @@ def main() -> None:
         for seed in SEEDS
         for row in counted(given, name, how, seed)
     ]
-    text = ["# Realised false alarms", "", f"`python benchmarks/false_alarms.py`, {SETTINGS}", ""]
+    text = [
+        "# Realised false alarms",
+        "",
+        f"`python benchmarks/false_alarms.py`, {' '.join(SETTINGS)}",
+        "",
+    ]
     keys = list(found[0])
     text += [
         "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
@@ -88,7 +93,7 @@ def counted(given: argparse.Namespace, name: str, how: str, seed: int) -> list[d
     normal = scores(run / "predictions" / "val.csv")
     test = scores(run / "predictions" / "test.csv")
     headline = json.loads((run / "predictions" / "test.metrics.json").read_text())["headline"]
-    auroc = headline.get("image_auroc", {"value": float("nan")})["value"]
+    auroc = headline.get("image_auroc")
     rows = []
     for budget in BUDGETS:
         if len(normal) < needed_normals(budget):
@@ -106,7 +111,7 @@ def counted(given: argparse.Namespace, name: str, how: str, seed: int) -> list[d
                 "n_test": len(test),
                 "expected_low": low,
                 "expected_high": high,
-                "image_auroc": round(auroc, 3),
+                "image_auroc": None if auroc is None else round(auroc["value"], 3),
             }
         )
         print(rows[-1], flush=True)
