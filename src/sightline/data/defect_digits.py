@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from sightline.data.decode import Pixels
-from sightline.errors import DataError
+from sightline.data.written_once import Content, write_once
 from sightline.random_numbers import generator
 
 SIDE = 32
@@ -24,6 +22,12 @@ _PATCH_SIDES = (9, 15)
 _LEAST_CHANGE = 64
 _LEAST_AREA = 24
 
+_CONTENT = Content(
+    "the digits for anomaly detection",
+    ("train/*/*.png", "test/*/*.png", "ground_truth/*/*.png"),
+    COUNT,
+)
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -33,31 +37,12 @@ def write_defect_digits(folder: Path) -> Path:
     train/good and test/good hold handwritten zeros, test/other_digit other digits (without mask),
     test/patched zeros onto which a piece of another digit was pasted (as CutPaste does, Li et al.
     2021), and ground_truth/patched the pixels that it changed. The same bytes every time. A folder
-    that already holds them all is left alone; the files are made beside it and moved in one step.
+    that already holds them all is left alone.
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
 
     Raises DataError where the folder exists with other content or cannot be written.
     """
-    if folder.exists():
-        _require_complete(folder)
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        beside.chmod(0o755)
-        _write(beside)
-        beside.rename(folder)
-    except OSError as error:
-        # Another process may have finished first; what it wrote is the same.
-        if not folder.exists():
-            raise _unwritable(folder, error) from error
-        _require_complete(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return folder
+    return write_once(folder, _CONTENT, _write)
 
 
 def _write(folder: Path) -> None:
@@ -116,26 +101,3 @@ def _save(picture: Pixels, folder: Path, name: str) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(folder / f"{name}.png")
-
-
-def _require_complete(folder: Path) -> None:
-    found = 0
-    if folder.is_dir():
-        found = sum(len(list(folder.glob(f"{place}/*/*.png"))) for place in _PLACES)
-    if found != COUNT:
-        raise DataError(
-            f"{folder} exists and does not hold the digits for anomaly detection.",
-            expected=f"no folder, or one with the {COUNT} pictures and masks",
-            got=f"{found} pictures",
-            remedy="name another folder with data.digits=FOLDER, or remove this one",
-        )
-
-
-_PLACES = ("train", "test", "ground_truth")
-
-
-def _unwritable(folder: Path, error: OSError) -> DataError:
-    return DataError(
-        f"The digits for anomaly detection cannot be written to {folder}: {error.strerror}.",
-        remedy="name a folder you may write to with data.digits=FOLDER",
-    )
