@@ -6,16 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from sightline.config import load_config
+from sightline.data.synthetic_defects import COPY
 from sightline.metrics.auroc import compute_auroc
 from sightline.tasks import TASKS
 from sightline.tasks.anomaly import AnomalyTask
 from sightline.tasks.anomaly_config import AnomalyConfig
-from sightline.tasks.anomaly_trainers import AnomalyTrainer, StfpmTrainer, sets_threshold
+from sightline.tasks.anomaly_trainers import (
+    AnomalyTrainer,
+    StfpmTrainer,
+    may_choose,
+    sets_threshold,
+)
 
 SIDE = 32
 SMALL = ("model.name=resnet10t", "model.pretrained=false", f"train.img_size={SIDE}")
@@ -177,3 +184,14 @@ def test_of_a_memory_every_validation_picture_is_judged(tmp_path: Path) -> None:
     outputs = [{key: one for key, one in outputs_of(scores)[0].items() if key != "losses"}]
     assert trainer.compute_metrics(outputs) == {"image_auroc": 0.5}
     assert not isinstance(trainer, StfpmTrainer)
+
+
+def test_made_defects_of_pictures_that_set_the_threshold_choose_no_epoch() -> None:
+    names = [f"{number}.png" for number in range(9)]
+    ids = [*names, *(f"{COPY}{name}" for name in names), "test/crack/1.png"]
+    normal = np.array([True] * 9 + [False] * 10)
+    used = may_choose(ids, normal, seed=3)
+    sets = sets_threshold(names, 3)
+    assert used[:9].tolist() == (~sets).tolist()
+    assert used[9:18].tolist() == used[:9].tolist(), "a copy goes with its picture"
+    assert used[18], "a defect of the data's own does choose"

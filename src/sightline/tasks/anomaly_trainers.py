@@ -40,6 +40,18 @@ def sets_threshold(ids: Sequence[str], seed: int) -> npt.NDArray[np.bool_]:
     return chosen
 
 
+def may_choose(
+    ids: Sequence[str], normal: npt.NDArray[np.bool_], seed: int
+) -> npt.NDArray[np.bool_]:
+    """(N,) which pictures may choose the epoch.
+
+    All but those that set the threshold, and the defects that were made of these.
+    """
+    names = [one for one, is_good in zip(ids, normal, strict=True) if is_good]
+    kept = {one for one, sets in zip(names, sets_threshold(names, seed), strict=True) if sets}
+    return np.array([one.removeprefix(COPY) not in kept for one in ids], bool)
+
+
 class AnomalyTrainer(BaseTrainer):
     """What both have in common: validation looks at scores, and at a loss where there is one."""
 
@@ -55,20 +67,14 @@ class AnomalyTrainer(BaseTrainer):
         Each only where the split has what it needs. Where no epoch is chosen, all of them count.
         """
         rows = join_by_id(outputs)
-        normal = rows["targets"] == self.normal
-        chooses, metrics = normal.copy(), {}
+        normal, metrics = rows["targets"] == self.normal, {}
+        used = np.ones(len(normal), bool)
         if "losses" in rows:
-            ids = [one for one, good in zip(rows["ids"], normal, strict=True) if good]
-            chooses[normal] = ~sets_threshold(ids, self.settings.project.seed)
-            if chooses.any():
-                metrics["loss"] = float(rows["losses"][chooses].mean())
-        # Nor does a made defect choose, where the picture it was made of sets the threshold.
-        kept = {
-            one for one, good, used in zip(rows["ids"], normal, chooses, strict=True) if good > used
-        }
-        judged = np.array([one.removeprefix(COPY) not in kept for one in rows["ids"]], bool)
-        if chooses.any() and not normal[judged].all():
-            metrics["image_auroc"] = compute_auroc(rows["scores"][judged], ~normal[judged])
+            used = may_choose(rows["ids"], normal, self.settings.project.seed)
+            if (used & normal).any():
+                metrics["loss"] = float(rows["losses"][used & normal].mean())
+        if (used & normal).any() and (used & ~normal).any():
+            metrics["image_auroc"] = compute_auroc(rows["scores"][used], ~normal[used])
         return metrics
 
 
