@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-MARGIN = 8 / 7
-"""Decoded images are this much larger than what a model sees, so that crops lose little detail."""
-
-
 @dataclass(frozen=True)
 class Dataset:
     """Samples with their splits, the hashes of their files if known, and remarks on them."""
@@ -171,7 +167,7 @@ def open_images(
     they would fill the disk or the folder cannot be written. Without `data.on_bad_image=skip` an
     unreadable file raises DataError: a list of all when images are kept, else when its turn comes.
     """
-    side = round(size * MARGIN)
+    side = round(size * config.margin)
     if config.cache == "off":
         images = Images(manifest, side)
     else:

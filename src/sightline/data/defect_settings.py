@@ -47,6 +47,9 @@ class AnomalyDataConfig(DataConfig):
     """Normal pictures and defects; name one of root, train_csv, manifest and digits."""
 
     tree: ClassVar[Literal["classes", "defects"]] = "defects"
+    margin: ClassVar[float] = 2.0
+    """Texture is what is looked at, and a picture that is shrunk twice by little loses some of it:
+    image AUROC of magnetic tiles was 0.80 with 8/7 and 0.82 without."""
 
     root: Path | None = None
     """A folder with train/good, test/TYPE and ground_truth/TYPE, or with one such folder per

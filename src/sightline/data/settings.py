@@ -106,6 +106,9 @@ class DataConfig(Section):
     """Samples, splits and loading; name one of root, train_csv, manifest and digits."""
 
     tree: ClassVar[Literal["classes", "defects"]] = "classes"
+    margin: ClassVar[float] = 8 / 7
+    """Decoded pictures are kept this much larger than what a model sees, so that crops lose little
+    detail."""
 
     root: Path | None = None
     """A folder with one folder of pictures per class, or with train/val/test folders of such
