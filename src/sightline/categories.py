@@ -63,7 +63,7 @@ def train_categories(request: Request, data: AnomalyDataConfig) -> Path:
         )
     names = chosen_categories(data)
     project = request.load(None).project.name
-    folder = request.exp_dir / f"{datetime.now():%Y%m%d}" / _free_name(request, project)
+    folder = _new_folder(request.exp_dir, project)
     rows = [_Row(name) for name in names]
     for row in rows:
         request.say(f"category {row.category} ({names.index(row.category) + 1} of {len(names)})")
@@ -115,14 +115,16 @@ def _write(folder: Path, rows: list[_Row], project: str, request: Request) -> No
     write_category_report(folder)
 
 
-def _free_name(request: Request, project: str) -> str:
-    """A name of this second, numbered if another command took it."""
-    stem, number = f"{project}-categories_{datetime.now():%Y%m%d_%H%M%S}", 1
-    name = stem
-    while (request.exp_dir / f"{datetime.now():%Y%m%d}" / name).exists():
+def _new_folder(exp_dir: Path, project: str) -> Path:
+    """A folder of this second, numbered if another command took it."""
+    now, number = datetime.now(), 1
+    stem = f"{project}-categories_{now:%Y%m%d_%H%M%S}"
+    folder = exp_dir / f"{now:%Y%m%d}" / stem
+    while folder.exists():
         number += 1
-        name = f"{stem}-{number}"
-    return name
+        folder = folder.with_name(f"{stem}-{number}")
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _from(folder: Path, target: Path) -> str:

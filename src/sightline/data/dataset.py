@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
+
 @dataclass(frozen=True)
 class Dataset:
     """Samples with their splits, the hashes of their files if known, and remarks on them."""

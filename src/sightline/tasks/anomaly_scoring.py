@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sightline.data.defect_labels import NORMAL
 from sightline.data.manifest import SPLITS, Manifest
+from sightline.data.masks import picture_mask
 from sightline.metrics.auroc import compute_auroc, roc_curve
 from sightline.metrics.conformal import expected_false_alarms
 from sightline.metrics.image_scores import image_scores
@@ -19,7 +20,7 @@ from sightline.metrics.pixel_scores import PixelScores, pixel_scores
 from sightline.metrics.score_histogram import thin_curve
 from sightline.tasks.anomaly_config import AnomalyConfig
 from sightline.tasks.anomaly_result import AnomalyResult
-from sightline.tasks.masked_images import HeatMaps, MaskedImages, mask_of
+from sightline.tasks.masked_images import HeatMaps, MaskedImages
 from sightline.tasks.task import Truth
 from sightline.tasks.thresholds import Thresholds
 
@@ -97,9 +98,8 @@ def _counted(
         if not anomalous[row]:
             judged.append(row)
             continue
-        kind = "without_mask"
-        if samples.mask[row]:
-            kind = "with_mask" if mask_of(samples, row).any() else "empty_mask"
+        mask = picture_mask(samples, row)
+        kind = "without_mask" if mask is None else "with_mask" if mask.any() else "empty_mask"
         kinds[kind] += 1
         if kind == "with_mask":
             judged.append(row)

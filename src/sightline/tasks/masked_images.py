@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from sightline.data.heat_maps import map_to_image
 from sightline.data.manifest import Manifest
-from sightline.data.masks import image_size, read_mask
+from sightline.data.masks import Mask, image_size, picture_mask
 from sightline.data.views import Fit
 
 HeatMap = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class MaskedImages(Sequence[tuple[HeatMap, Mask]]):
 
     def __getitem__(self, place: Any) -> Any:
         row = int(self.heat_maps.rows[place])
-        return self.heat_maps[place], mask_of(self.heat_maps.samples, row)
-
-
-def mask_of(samples: Manifest, row: int) -> Mask:
-    """The mask (H, W) of a picture, all False for one without."""
-    size = image_size(samples.file(row))
-    name = str(samples.mask[row])
-    return read_mask(samples.root / name, size) if name else np.zeros(size, bool)
+        mask = picture_mask(self.heat_maps.samples, row)
+        assert mask is not None, "defects without a mask are left out before"
+        return self.heat_maps[place], mask
