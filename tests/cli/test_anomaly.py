@@ -60,6 +60,8 @@ def test_memory_finds_other_digits_and_keeps_its_budget(defects: Path, cli: Any)
     found = scores["false_alarms"]
     assert found["count"] <= found["expected_high"], "the promise was kept"
     assert found["n"] == scores["counts"]["normal"]
+    val = cli.json(run / "predictions" / "val.metrics.json")
+    assert val["false_alarms"] is val["pixel_false_alarms"] is None, "they set the threshold"
     assert {one["name"] for one in scores["per_defect"]} == {"other_digit", "patched"}
     limits = cli.json(run / "threshold.json")
     rows = cli.table(run / "predictions" / "test.csv")

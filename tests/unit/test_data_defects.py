@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from sightline.data.dataset import prepare_dataset
+from sightline.data.dataset import open_images, prepare_dataset
 from sightline.data.defect_categories import categories, chosen_categories, holds_defects
 from sightline.data.defect_checks import defect_findings
 from sightline.data.defect_digits import COUNT, write_defect_digits
@@ -384,6 +384,22 @@ def test_written_copies_with_made_defects_are_not_read_as_pictures(
     }
     assert len(second) == len(expected)
     assert {name: row[:2] for name, row in rows(second).items()} == expected
+
+
+def test_pictures_are_kept_at_twice_the_size_that_a_model_sees(tmp_path: Path) -> None:
+    """Shrunk by little and then again, texture loses detail."""
+    root = category(tmp_path / "data")
+    for file in root.rglob("*.png"):
+        Image.new("RGB", (90, 120)).save(file)
+    made = config(root=root)
+    samples = prepare_dataset(made, seed=0).part("fit")
+    sides = {}
+    for name, section in (("anomaly", made), ("classify", DataConfig())):
+        images, _ = open_images(
+            samples, section, size=32, cache_dir=tmp_path / f"cache-{name}", say=print
+        )
+        sides[name] = min(images[0].shape[:2])
+    assert sides == {"anomaly": 64, "classify": 37}
 
 
 # --- check ---------------------------------------------------------------------------------------
