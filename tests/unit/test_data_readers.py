@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from sightline.data.augment_settings import AugmentConfig
 from sightline.data.digits import write_digits
 from sightline.data.image_files import list_images
 from sightline.data.manifest import Manifest
 from sightline.data.readers import read_manifest
-from sightline.data.settings import AugmentConfig, DataConfig
+from sightline.data.settings import DataConfig
 from sightline.errors import ConfigError, DataError
 
 

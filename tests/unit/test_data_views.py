@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from sightline.data.augment_settings import AugmentConfig
 from sightline.data.effects import FILL, OPERATIONS, Effect
 from sightline.data.presets import PRESETS, Augmentation, augmentation
-from sightline.data.settings import AugmentConfig
 from sightline.data.views import Box, View, central_view, colour_matrix, random_view, render
 from sightline.random_numbers import generator
 

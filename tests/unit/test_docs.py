@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sightline.data.augment_settings import AugmentConfig
 from sightline.data.presets import PRESETS
-from sightline.data.settings import AugmentConfig
 from sightline.metrics.conformal import needed_normals
 from sightline.training.hooks import TRAINER_HOOKS
 

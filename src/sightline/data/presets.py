@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sightline.data.settings import AugmentConfig
+    from sightline.data.augment_settings import AugmentConfig
 
 
 @dataclass(frozen=True, slots=True)
