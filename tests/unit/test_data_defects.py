@@ -386,11 +386,11 @@ def test_written_copies_with_made_defects_are_not_read_as_pictures(
     assert {name: row[:2] for name, row in rows(second).items()} == expected
 
 
-def test_pictures_are_kept_at_twice_the_size_that_a_model_sees(tmp_path: Path) -> None:
-    """Shrunk by little and then again, texture loses detail."""
+def test_pictures_are_kept_at_four_times_the_size_that_a_model_sees(tmp_path: Path) -> None:
+    """Resized by little and then again, texture loses detail."""
     root = category(tmp_path / "data")
     for file in root.rglob("*.png"):
-        Image.new("RGB", (90, 120)).save(file)
+        Image.new("RGB", (200, 260)).save(file)
     made = config(root=root)
     samples = prepare_dataset(made, seed=0).part("fit")
     sides = {}
@@ -399,7 +399,7 @@ def test_pictures_are_kept_at_twice_the_size_that_a_model_sees(tmp_path: Path) -
             samples, section, size=32, cache_dir=tmp_path / f"cache-{name}", say=print
         )
         sides[name] = min(images[0].shape[:2])
-    assert sides == {"anomaly": 64, "classify": 37}
+    assert sides == {"anomaly": 128, "classify": 37}
 
 
 # --- check ---------------------------------------------------------------------------------------
