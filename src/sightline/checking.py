@@ -8,15 +8,20 @@ from pathlib import Path
 
 from sightline.config import load_config
 from sightline.console import table_lines
-from sightline.data.dataset import prepare_dataset
+from sightline.data.dataset import Dataset, prepare_dataset
 from sightline.data.defect_categories import holds_defects
 from sightline.data.defect_checks import defect_findings
 from sightline.data.defect_reader import unused_masks
 from sightline.data.defect_settings import AnomalyDataConfig
+from sightline.data.exclusions import write_excluded
 from sightline.data.findings import CheckReport, Finding
 from sightline.data.lint import check
+from sightline.data.objects import name_objects
 from sightline.data.readers import read_manifest
+from sightline.data.retrieval_settings import RetrievalDataConfig
+from sightline.data.settings import DataConfig
 from sightline.data.splits_file import write_splits
+from sightline.data.splits_folder import class_table, totals, write_splits_folder
 from sightline.errors import UsageError
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS
@@ -37,24 +42,44 @@ def check_source(
     defects = None
     if isinstance(config, AnomalyDataConfig):
         defects = defect_findings(manifest, unused_masks=unused_masks(config))
+    is_open = False
+    if isinstance(config, RetrievalDataConfig):
+        manifest, _ = name_objects(manifest, config)
+        is_open = config.split_by == "class"
     return check(
         manifest,
         workers=config.workers,
         near_duplicates=near_duplicates,
         min_image_size=config.min_image_size,
+        open_set=is_open,
         defects=defects,
     )
 
 
 def split_source(source: str, overrides: Sequence[str], target: Path) -> str:
-    """Write the splits of some data to a file; a text with the sizes and the remarks."""
+    """Write the splits of some data to a file; a text with the sizes and the remarks.
+
+    Those of retrieval go to a folder where `target` is one, or has no `.csv` in its name.
+    """
     config = _configured(source, overrides)
-    dataset = prepare_dataset(config.data, seed=config.project.seed)
-    write_splits(dataset.manifest, target, hashes=dataset.hashes)
-    manifest = dataset.manifest
-    sizes = Counter(manifest.split_text(row) for row in range(len(manifest)))
-    counts = ", ".join(f"{name} {count}" for name, count in sorted(sizes.items()))
-    return "\n".join([*(f"note: {note}" for note in dataset.notes), f"{target}: {counts}"])
+    return split_data(config.data, target, seed=config.project.seed)
+
+
+def split_data(config: DataConfig, target: Path, *, seed: int) -> str:
+    """The same for a data section."""
+    dataset = prepare_dataset(config, seed=seed)
+    lines = [f"note: {note}" for note in dataset.notes]
+    if not isinstance(config, RetrievalDataConfig):
+        write_splits(dataset.manifest, target, hashes=dataset.hashes)
+    elif target.is_dir() or target.suffix.lower() != ".csv":
+        write_splits_folder(dataset, target, config=config, seed=seed)
+        lines += _object_lines(dataset)
+    else:
+        write_splits(dataset.manifest, target, hashes=dataset.hashes)
+        lines += [*_excluded_lines(dataset, target), *_object_lines(dataset)]
+    splits = (dataset.manifest.split_text(row) for row in range(len(dataset.manifest)))
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(Counter(splits).items()))
+    return "\n".join([*lines, f"{target}: {counts}"])
 
 
 def report_lines(report: CheckReport, *, paint: Callable[..., str]) -> list[str]:
@@ -78,6 +103,34 @@ def _finding_lines(finding: Finding, paint: Callable[..., str]) -> list[str]:
     if finding.remedy:
         lines.append(f"{'':<16}  -> {finding.remedy}")
     return lines
+
+
+def _excluded_lines(dataset: Dataset, target: Path) -> list[str]:
+    """Where what is left out is listed, if anything is; a list from an earlier time is replaced."""
+    beside = target.with_suffix(".excluded.csv")
+    if not dataset.excluded and not beside.exists():
+        return []
+    write_excluded(dataset.excluded, beside, root=dataset.manifest.root)
+    return [f"{beside}: {len(dataset.excluded)} left out"]
+
+
+def _object_lines(dataset: Dataset) -> list[str]:
+    """A table of objects and pictures by class and split; of many classes the smallest."""
+    classes, all_of_it = class_table(dataset.manifest), totals(dataset.manifest)
+    size = {name: sum(one.objects for one in row.values()) for name, row in classes.items()}
+    shown = list(classes)
+    if len(shown) > MOST_CLASSES:
+        shown = sorted(shown, key=lambda name: (size[name], name))[:MOST_CLASSES]
+    lines = table_lines(
+        [("objects/pictures", *all_of_it)]
+        + [
+            (name, *(f"{one.objects:,}/{one.images:,}" for one in row.values()))
+            for name, row in [*((name, classes[name]) for name in shown), ("total", all_of_it)]
+        ],
+        numbers=range(1, len(all_of_it) + 1),
+    )
+    left_out = len(classes) - len(shown)
+    return [*lines, f"... and {left_out:,} larger classes"] if left_out else lines
 
 
 def _class_lines(report: CheckReport) -> list[str]:

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import torch
 
+from sightline.training.hardware import Advice, advise
 from sightline.training.runtime import cache_folder, resolve_device, resolve_precision
 
 PACKAGES = (
     "torch", "torchvision", "timm", "numpy", "scikit-learn", "optuna", "pillow", "matplotlib",
 )  # fmt: skip
+EXTRAS = {"faiss-cpu": "faiss", "milvus-lite": "milvus", "pg8000": "postgres"}
+"""Optional packages, and the extra that brings each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ def examine() -> list[Finding]:
         Finding("sightline", _version("sightline"), True),
         Finding("python", f"{platform.python_version()} on {platform.platform()}", True),
         *(_package(name) for name in PACKAGES),
+        *(_extra(package, extra) for package, extra in EXTRAS.items()),
         *_processor(),
         *_accelerator(),
         *(_folder(name, path) for name, path in _folders()),
@@ -53,6 +57,12 @@ def _package(name: str) -> Finding:
     found = _version(name)
     missing = found == "not installed"
     return Finding(name, found, not missing, "pip install --force-reinstall sightline" * missing)
+
+
+def _extra(package: str, extra: str) -> Finding:
+    found = _version(package)
+    missing = found == "not installed"
+    return Finding(package, found, None, f"only if you want it: sightline[{extra}]" * missing)
 
 
 def _processor() -> list[Finding]:
@@ -88,10 +98,22 @@ def _accelerator() -> list[Finding]:
         hint = "torch was built with CUDA, but sees no GPU: check the driver with nvidia-smi"
         has_driver = Path("/proc/driver/nvidia").exists() or importlib.util.find_spec("pynvml")
         return [Finding("gpu", f"none; training runs on the CPU in {precision}", None,
-                        hint if has_driver and torch.version.cuda else "")]  # fmt: skip
+                        hint if has_driver and torch.version.cuda else ""),
+                _suits(advise(None))]  # fmt: skip
     names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-    return [Finding("gpu", f"{', '.join(names)} ({memory:.0f} GiB), precision {precision}", True)]
+    suited = advise(names[0], memory_gib=memory, capability=torch.cuda.get_device_capability(0))
+    return [
+        Finding("gpu", f"{', '.join(names)} ({memory:.0f} GiB), precision {precision}", True),
+        _suits(suited),
+    ]
+
+
+def _suits(advice: Advice) -> Finding:
+    auto = {"data.workers": advice.workers, "train.accumulate_steps": advice.accumulate_steps}
+    left = [f"{key}: auto" for key, value in auto.items() if value is None]
+    hint = "advice; precision and workers are chosen by themselves, all can be given by hand"
+    return Finding("suits retrieval here", ", ".join([*advice.settings(), *left]), None, hint)
 
 
 def _folders() -> list[tuple[str, Path]]:

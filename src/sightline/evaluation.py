@@ -60,7 +60,13 @@ def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
         run.record_test_read(predictor.describe()["checkpoint"], command)
     truth = Truth(samples, dataset.class_names, _units(samples, config), predictor.decision)
     result = predictor.task.evaluate([used], truth, config)
-    _write(run, split, result, predictor, paths=_paths(samples, run))
+    _write(
+        run,
+        split,
+        result,
+        predictor,
+        paths=dict(zip(map(str, samples.id), shown_paths(samples, run), strict=True)),
+    )
     if "logits" in raw:
         write_array(run.predictions / f"{split}.logits.npy", raw["logits"])
     if out_of_fold and not predictor.is_ensemble:
@@ -68,15 +74,12 @@ def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
     return result
 
 
-def _paths(manifest: Manifest, run: RunFolder) -> dict[str, str]:
+def shown_paths(manifest: Manifest, run: RunFolder) -> list[str]:
     """Where each image lies: below the root of the run's data where it does, else in full."""
     # splits.csv leads to the images from the run folder; people know them from their data's root.
     root = Path(run.info["data"].get("root", manifest.root))
-    paths = {}
-    for one, path in zip(manifest.id, manifest.path, strict=True):
-        full = Path(os.path.normpath(manifest.root / str(path)))
-        paths[str(one)] = str(full.relative_to(root) if full.is_relative_to(root) else full)
-    return paths
+    full = [Path(os.path.normpath(manifest.root / str(path))) for path in manifest.path]
+    return [str(one.relative_to(root) if one.is_relative_to(root) else one) for one in full]
 
 
 def _units(manifest: Manifest, config: TaskConfig) -> npt.NDArray[np.int64] | None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from sightline.calibrate import calibrate_run
 from sightline.evaluation import evaluate_run
 from sightline.experiment.stages import asked_for, pending, record_done
+from sightline.indexing import index_run
 from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, log
 from sightline.submission import write_submission
 from sightline.tasks.config import TaskConfig
-from sightline.threshold import set_threshold
+from sightline.threshold import set_thresholds
 from sightline.trained.calibrated import read_calibration
 
 Say = Callable[[str], object]
@@ -41,7 +42,8 @@ def finish_stages(
             say(f"{split} {line}")
 
     work: dict[str, Callable[[], object]] = {
-        "threshold": lambda: set_threshold(run, device=config.train.device, say=say),
+        "index": lambda: index_run(run, device=config.train.device, say=say),
+        "threshold": lambda: set_thresholds(run, device=config.train.device, say=say),
         "val": lambda: evaluate("val"),
         "calibrate": lambda: say(
             f"calibration {calibrate_run(run, _method(run), say=say).summary()}"

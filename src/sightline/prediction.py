@@ -16,8 +16,9 @@ from sightline.data.tta import tta_views
 from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
 from sightline.reports.overlays import write_overlays
-from sightline.runs import RunFolder, write_atomically
+from sightline.runs import RunFolder, file_hash, write_atomically
 from sightline.tasks.config import TaskConfig
+from sightline.tasks.retrieval_decision import RetrievalDecision, open_other_gallery
 from sightline.trained import require_answers
 from sightline.trained.acceptance import Table, find_acceptance, in_words, with_bins
 from sightline.trained.predictor import Predictor, create_predictor
@@ -35,6 +36,7 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     use_calibration: bool | None = None,
     accept_accuracy: float | None = None,
     heat_maps: Path | None = None,
+    index: Path | None = None,
     device: str = "auto",
     say: Say = print,
 ) -> Table:
@@ -43,7 +45,8 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     Inputs are images, folders of images, or a CSV whose first column names images beside it.
     What is left out is as the run's `infer` section says. Raises DataError for a path that is
     missing, holds no image, or an image that is unreadable. `heat_maps` is a folder for each
-    picture under its heat map, where the run's task makes any.
+    picture under its heat map, where the run's task makes any; `index` a gallery to compare with
+    instead of the run's own.
     """
     # An image that is named twice, itself and by its folder, gets one row.
     files = list(dict.fromkeys(file for path in inputs for file in _files(path)))
@@ -56,7 +59,12 @@ def predict_files(  # noqa: PLR0913 (what may be said on the command line)
     ids = [str(file) for file in files]
     manifest = Manifest.build(Path(), id=ids, path=[str(file.absolute()) for file in files])
     return predict_samples(
-        predictor, manifest, accept_accuracy=accept_accuracy, heat_maps=heat_maps, say=say
+        predictor,
+        manifest,
+        accept_accuracy=accept_accuracy,
+        heat_maps=heat_maps,
+        index=index,
+        say=say,
     )
 
 
@@ -66,6 +74,7 @@ def predict_samples(
     *,
     accept_accuracy: float | None = None,
     heat_maps: Path | None = None,
+    index: Path | None = None,
     say: Say = print,
 ) -> Table:
     """Columns and one row per sample, in their order; `accepted` is one where a run abstains.
@@ -79,6 +88,8 @@ def predict_samples(
         found = find_acceptance(predictor, wanted)
         say(in_words(found, wanted))
         threshold = found.threshold
+    # Before the pictures are looked at, which may take long: is there all that the answer needs?
+    decision = _decision(predictor, index, say)
 
     def note(message: str) -> None:
         say(message)
@@ -94,13 +105,29 @@ def predict_samples(
 
     used, _ = predictor.answer(samples, opened)
     class_names = tuple(predictor.run.info["data"]["classes"])
-    table = predictor.task.predict([used], class_names, predictor.decision)
+    table = predictor.task.predict([used], class_names, decision)
     if heat_maps is not None:
         files = [samples.file(row) for row in range(len(samples))]
         drawn = write_overlays(heat_maps, files, used["maps"], predictor.config.data.fit)
         rows = [[*row, str(file)] for row, file in zip(table[1], drawn, strict=True)]
         table = [*table[0], "heat_map"], rows
     return with_bins(table, threshold)
+
+
+def _decision(predictor: Predictor, index: Path | None, say: Say) -> Any:
+    """What the run decides by, with another gallery where one is given."""
+    if index is not None:
+        require_answers(predictor.run, "neighbours", "a gallery to compare with")
+    decision = predictor.decision
+    if not isinstance(decision, RetrievalDecision):
+        return decision
+    if index is not None:
+        member = predictor.members[0]
+        sha256 = file_hash(member.run.ckpt / member.checkpoint)
+        decision = open_other_gallery(decision, index, sha256)
+    for note in decision.remarks():
+        say(note)
+    return decision
 
 
 def require_writable(target: Path) -> None:

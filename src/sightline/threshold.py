@@ -1,4 +1,4 @@
-"""`sightline threshold`: from which score on a detector raises an alarm, set without any test."""
+"""`sightline threshold`: what a run accepts or raises an alarm at, set without any test."""
 
 from __future__ import annotations
 
@@ -16,13 +16,40 @@ from sightline.experiment import images_of, read_dataset
 from sightline.metrics.auroc import roc_curve
 from sightline.metrics.conformal import conformal_threshold, needed_normals, smallest_budget
 from sightline.metrics.conformal_pixels import pixel_threshold
+from sightline.metrics.reliability import Reliability
+from sightline.reliability import fit_run_reliability
 from sightline.runs import History, RunFolder, file_hash
 from sightline.tasks.anomaly_config import AnomalyConfig, ThresholdConfig
 from sightline.tasks.anomaly_trainers import sets_threshold
 from sightline.tasks.masked_images import HeatMaps
+from sightline.tasks.retrieve_config import RetrieveConfig
 from sightline.tasks.thresholds import Threshold, Thresholds, require_both_kinds, write_thresholds
-from sightline.trained import TASK_CONFIGS, require_answers
+from sightline.trained import TASK_CONFIGS, require_answers, run_config
 from sightline.trained.predictor import create_predictor
+
+
+def set_thresholds(
+    run: RunFolder,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    say: Callable[[str], object] = print,
+) -> Thresholds | Reliability:
+    """Set what a run decides by, a detector's alarms or a retrieval's second photos.
+
+    `overrides` are KEY=VALUE of the section `threshold` of a detector, or `answer` of retrieval.
+    Raises UsageError for a run that decides by neither.
+    """
+    config = run_config(run)
+    section = "answer" if isinstance(config, RetrieveConfig) else "threshold"
+    if section == "threshold":
+        require_answers(run, "scores", "a threshold")
+    named = [one if one.startswith(f"{section}.") else f"{section}.{one}" for one in overrides]
+    loaded = load_config(str(run.config_file), named, tasks=TASK_CONFIGS)
+    if isinstance(loaded, RetrieveConfig):
+        return fit_run_reliability(run, loaded.answer, device=device, say=say)
+    assert isinstance(loaded, AnomalyConfig)
+    return set_threshold(run, loaded.threshold, device=device, say=say)
 
 
 def set_threshold(
@@ -129,12 +156,3 @@ def best_f1(samples: Manifest, scores: npt.NDArray[Any]) -> Threshold:
         (reached[best] + below.max()) / 2 if len(below) else np.nextafter(reached[best], -np.inf)
     )
     return Threshold(float(limit), "f1", n=len(samples))
-
-
-def threshold_settings(run: RunFolder, overrides: Sequence[str]) -> ThresholdConfig:
-    """The run's `threshold` section with KEY=VALUE on top, the keys without the section's name."""
-    require_answers(run, "scores", "a threshold")
-    named = [one if one.startswith("threshold.") else f"threshold.{one}" for one in overrides]
-    loaded = load_config(str(run.config_file), named, tasks=TASK_CONFIGS)
-    assert isinstance(loaded, AnomalyConfig)
-    return loaded.threshold

@@ -15,9 +15,12 @@ from sightline.data.dataset import Dataset, open_images, prepare_dataset
 from sightline.data.loading import ImageLoader
 from sightline.data.presets import augmentation
 from sightline.errors import DataError
+from sightline.search.gallery import Gallery
+from sightline.search.index import build_index
 from sightline.tasks import TASKS
+from sightline.tasks.retrieval_decision import RetrievalDecision
 from sightline.tasks.task import Truth
-from sightline.training.evaluator import collect_outputs
+from sightline.training.evaluator import collect_outputs, join_by_id
 from sightline.training.runtime import resolve_precision
 
 CPU = torch.device("cpu")
@@ -27,6 +30,7 @@ SETTINGS = {
         *("anomaly/stfpm", "model.name=resnet10t", "model.pretrained=false"),
         *("train.img_size=32", "train.lr=0.01", "data.synthetic_defects=true"),
     ),
+    "retrieve": ("retrieve/digits", "model.name=test_resnet", "train.warmup_epochs=0"),
 }
 """A recipe of each task, made small."""
 
@@ -70,11 +74,10 @@ class Bench:
         )
 
     def trainer(self, model: Any) -> Any:
-        codes = self.dataset.part("fit").label.codes
         return self.task.create_trainer(
             self.config,
             model,
-            class_counts=np.bincount(codes, minlength=len(self.names)).tolist(),
+            dataset=self.dataset,
             steps_per_epoch=2,
             checkpoint_dir=self.folder / "ckpt",
             callbacks=(),
@@ -91,6 +94,15 @@ class Bench:
 
     def evaluate(self, outputs: list[dict[str, Any]]) -> Any:
         return self.task.evaluate(outputs, Truth(self.dataset.part("val"), self.names), self.config)
+
+    def decision(self, outputs: list[dict[str, Any]]) -> Any:
+        """What the task cannot answer without: for retrieval a gallery."""
+        if self.task.answers != "neighbours":
+            return None
+        rows = join_by_id(outputs)
+        names = np.array(self.names)[rows["targets"]]
+        gallery = Gallery.build(rows["embeddings"], ids=rows["ids"], labels=names, model={})
+        return RetrievalDecision(gallery, build_index(gallery.embeddings), self.config.answer)
 
 
 @pytest.fixture(params=sorted(TASKS))
@@ -170,7 +182,7 @@ def test_checkpoint_round_trip_gives_the_same_outputs(bench: Bench) -> None:
 
 def test_prediction_has_a_row_per_input(bench: Bench) -> None:
     outputs = bench.outputs(bench.model)
-    columns, rows = bench.task.predict(outputs, bench.names)
+    columns, rows = bench.task.predict(outputs, bench.names, bench.decision(outputs))
     assert columns[0] == "id"
     assert sorted(row[0] for row in rows) == sorted(str(i) for i in bench.dataset.part("val").id)
     assert all(len(row) == len(columns) for row in rows)

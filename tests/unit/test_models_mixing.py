@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sightline.config import load_config
+from sightline.data.dataset import Dataset
 from sightline.data.images import Images
 from sightline.data.loading import Batch, ImageLoader
 from sightline.data.manifest import Manifest
@@ -206,11 +207,16 @@ def trainer(
         tasks={key: task.config for key, task in TASKS.items()},
     )  # fmt: skip
     torch.manual_seed(0)
+    labels = list("aaaaaabbbbbcccccddddd")
+    names = [str(number) for number in range(len(labels))]
+    samples = Manifest.build(
+        Path(), id=names, path=names, label=labels, split=["fit"] * len(labels)
+    )
     task: Any = TASKS["classify"]
     made: ClassificationTrainer = task.create_trainer(
         config,
         task.create_model(config, list("abcd"), trained=False),
-        class_counts=[6, 5, 5, 5],
+        dataset=Dataset(samples),
         steps_per_epoch=4,
         checkpoint_dir=folder,
         callbacks=callbacks,

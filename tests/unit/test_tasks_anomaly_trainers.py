@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from sightline.config import load_config
+from sightline.data.dataset import Dataset
+from sightline.data.manifest import Manifest
 from sightline.data.synthetic_defects import COPY
 from sightline.metrics.auroc import compute_auroc
 from sightline.tasks import TASKS
@@ -72,8 +74,17 @@ def trainer_of(folder: Path, config: AnomalyConfig) -> AnomalyTrainer:
     torch.manual_seed(0)
     task = AnomalyTask()
     model = task.create_model(config, ["good"], trained=False)
+    names = [f"good/{number}.png" for number in range(10)]
+    normal = Manifest.build(
+        Path(), id=names, path=names, label=["good"] * 10, split=["fit"] * 10
+    )
     return task.create_trainer(
-        config, model, class_counts=[10], steps_per_epoch=3, checkpoint_dir=folder, callbacks=[]
+        config,
+        model,
+        dataset=Dataset(normal),
+        steps_per_epoch=3,
+        checkpoint_dir=folder,
+        callbacks=[],
     )
 
 

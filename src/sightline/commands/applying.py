@@ -98,6 +98,8 @@ def evaluate(
               help="Abstain where validation shows less than this accuracy; 0: never.")  # fmt: skip
 @click.option("--heat-maps", type=FILE, default=None,
               help="A folder for each image under its heat map (anomaly detection).")  # fmt: skip
+@click.option("--index", type=FILE, default=None,
+              help="A gallery made with `sightline index` (retrieval).")  # fmt: skip
 @CHECKPOINT
 @DEVICE
 @EXP_DIR_OPTION
@@ -108,27 +110,29 @@ def predict(run: str, inputs: tuple[str, ...], source: str | None, **options: An
     Examples:
       sightline predict latest new_photos --out predictions.csv
       sightline predict latest parts --out scores.csv --heat-maps seen
+      sightline predict latest photos --out answers.csv --index gallery
       sightline predict latest --sample sample_submission.csv --images test
       sightline predict --config infer.yaml infer.tta=flip
     """
     if source is not None:
-        _refuse_heat_maps(options)
+        _refuse_for_inputs_only(options)
         words = [run, *inputs] if is_typed("run") else []
         _predict_by_file(source, words, typed_options(options))
     elif options["sample"] is not None:
-        _refuse_heat_maps(options)
+        _refuse_for_inputs_only(options)
         _predict_sample(run, inputs, options)
     else:
         _predict_inputs(run, inputs, options)
 
 
-def _refuse_heat_maps(options: dict[str, Any]) -> None:
-    """Take the option out; UsageError where it was given with what makes no heat maps."""
-    if options.pop("heat_maps") is not None:
-        raise UsageError(
-            "--heat-maps is used only with images that are named after the run.",
-            remedy="leave it out, or: sightline predict RUN FOLDER --out FILE --heat-maps FOLDER",
-        )
+def _refuse_for_inputs_only(options: dict[str, Any]) -> None:
+    """Take out options that only images on the command line have; UsageError where one is given."""
+    for name, flag in (("heat_maps", "--heat-maps"), ("index", "--index")):
+        if options.pop(name) is not None:
+            raise UsageError(
+                f"{flag} is used only with images that are named after the run.",
+                remedy=f"leave it out, or: sightline predict RUN FOLDER --out FILE {flag} FOLDER",
+            )
 
 
 def _predict_by_file(source: str, words: list[str], given: dict[str, Any]) -> None:

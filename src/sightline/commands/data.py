@@ -41,12 +41,17 @@ def check(source: str, overrides: tuple[str, ...], near_duplicates: bool, as_jso
 @click.command()
 @SOURCE
 @OVERRIDES
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The CSV to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The CSV to write; in retrieval also a folder.",
+)
 def split(source: str, overrides: tuple[str, ...], out: Path) -> None:
     """Fix the fit, val and test splits (and folds) of some data in a file.
 
     Groups stay whole, classes keep their shares, the test is sealed. Train on it with
-    data.manifest=FILE.
+    data.manifest=FILE. What retrieval leaves out is listed beside it.
 
     \b
     Example: sightline split photos --out splits.csv data.test_fraction=0.2

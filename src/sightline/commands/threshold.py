@@ -1,4 +1,4 @@
-"""The command that sets a detector's threshold."""
+"""The command that sets what a run decides by."""
 
 from __future__ import annotations
 
@@ -28,24 +28,26 @@ from sightline.commands.options import (
 def threshold(
     run: str, overrides: tuple[str, ...], device: str, exp_dir: Path, as_json: bool
 ) -> None:
-    """Set anew from which score on a detector raises an alarm, by held-out normal images.
+    """Set anew when a detector raises an alarm, or when retrieval asks for another photo.
 
-    KEY=VALUE are keys of the section `threshold`. What was evaluated before keeps the old one until
-    `sightline evaluate` is called again.
+    By held-out normal images, or by validation answers. KEY=VALUE are keys of the section
+    `threshold` of a detector, `answer` of retrieval. What was evaluated before keeps the old ones
+    until `sightline evaluate` is called again.
 
     \b
     Examples:
       sightline threshold latest false_alarm_budget=0.1
       sightline threshold latest method=fixed value=2.5
+      sightline threshold latest error_rate=0.02
     """
-    from sightline.threshold import set_threshold, threshold_settings
+    from sightline.threshold import set_thresholds
 
     if "=" in run:
         overrides, run = (run, *overrides), "latest"
     folder = find(run, exp_dir)
-    found = set_threshold(
+    found = set_thresholds(
         folder,
-        threshold_settings(folder, overrides),
+        overrides,
         device=device,
         say=say if as_json else click.echo,
     )

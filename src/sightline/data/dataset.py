@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sightline.data.class_splits import assign_class_splits
 from sightline.data.decoding import (
     BadImage,
     decode_all,
@@ -19,13 +20,21 @@ from sightline.data.decoding import (
     undecodable,
 )
 from sightline.data.defect_settings import AnomalyDataConfig
+from sightline.data.exclusions import (
+    Excluded,
+    exclusion_notes,
+    find_excluded,
+    with_classes_left,
+)
 from sightline.data.fingerprints import Digests, digests
 from sightline.data.folds import assign_folds, use_fold
 from sightline.data.groups import group_duplicates, units
 from sightline.data.images import Images, find_decoded
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.normal_splits import assign_normal_splits
+from sightline.data.objects import name_objects
 from sightline.data.readers import read_manifest
+from sightline.data.retrieval_settings import RetrievalDataConfig
 from sightline.data.splits import assign_splits, units_per_label
 from sightline.data.synthetic_defects import with_synthetic_defects
 from sightline.errors import DataError
@@ -43,6 +52,8 @@ class Dataset:
     manifest: Manifest
     hashes: Digests | None = None
     notes: tuple[str, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+    """What was left out with its whole object (retrieval)."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -52,6 +63,12 @@ class Dataset:
     def part(self, *splits: str) -> Manifest:
         """The samples of some splits."""
         return self.manifest.select(self.manifest.rows(*splits))
+
+    def class_counts(self, split: str) -> list[int]:
+        """Samples of each class in a split, in the order of the classes."""
+        codes = self.part(split).label.codes
+        counts: list[int] = np.bincount(codes, minlength=len(self.class_names)).tolist()
+        return counts
 
     def holding_out(self, fold: int) -> Dataset:
         """The same samples with one fold as val and the others as fit."""
@@ -73,7 +90,9 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
     `use_fold`. The same data and seed give the same splits, in whatever order files are listed.
     Raises DataError for whatever is wrong with the files or the tables.
     """
-    manifest = read_manifest(config)
+    manifest, notes = read_manifest(config), list[str]()
+    if isinstance(config, RetrievalDataConfig):
+        manifest, notes = name_objects(manifest, config)
     hashes = digests(manifest, config.workers)
     # A manifest was grouped when it was made, and its splits are to be used as they are.
     if config.group_duplicates and config.manifest is None:
@@ -84,6 +103,8 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
             manifest, rows = with_synthetic_defects(manifest)
             hashes = hashes[rows]
         return Dataset(manifest, hashes, tuple(notes))
+    if isinstance(config, RetrievalDataConfig):
+        return _retrieval_dataset(Dataset(manifest, hashes, tuple(notes)), config, seed=seed)
     manifest, notes = assign_splits(
         manifest,
         test_fraction=config.test_fraction,
@@ -101,6 +122,21 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
         if config.valid_fold != "all":
             manifest = use_fold(manifest, config.valid_fold)
     return Dataset(manifest, hashes, tuple(notes))
+
+
+def _retrieval_dataset(dataset: Dataset, config: RetrievalDataConfig, *, seed: int) -> Dataset:
+    """The same without the objects that are left out, and with a split for every sample."""
+    # What a manifest lists was chosen when it was made.
+    excluded = () if config.manifest is not None else find_excluded(dataset.manifest, config)
+    dataset = dataset.without({one.id for one in excluded})
+    manifest = with_classes_left(dataset.manifest)
+    notes = [*dataset.notes, *exclusion_notes(excluded, manifest)]
+    shares = {"test_fraction": config.test_fraction, "val_fraction": config.val_fraction}
+    if config.split_by == "class":
+        manifest, more = assign_class_splits(manifest, seed=seed, **shares)
+    else:
+        manifest, more = assign_splits(manifest, seed=seed, stratify=config.stratify, **shares)
+    return Dataset(manifest, dataset.hashes, (*notes, *more), excluded)
 
 
 def require_known_labels(dataset: Dataset) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sightline.data.batch_plans import BatchPlan, Rows, SequentialPlan, ShuffledPlan
 from sightline.data.decode import Pixels
 from sightline.data.decoding import available_cores
 from sightline.data.images import Images
@@ -54,8 +54,9 @@ class ImageLoader:
     without, rows come in order as central squares (`fit` pad: whole, with filled margins), or as
     one test `view` of them. Order and views depend on the seed, the epoch, the sample ids and, if
     the augmentation has a schedule, the number of `epochs`; not on the order of rows or the number
-    of workers. With several processes, each takes its share of every batch. A new pass ends the
-    one before it.
+    of workers. A `plan` says in their place which rows are in each batch; a row that comes again
+    in an epoch is another view. With several processes, each takes its share of every batch. A new
+    pass ends the one before it.
     """
 
     def __init__(  # noqa: PLR0913 (keywords that have nothing in common)
@@ -72,54 +73,48 @@ class ImageLoader:
         workers: int = 0,
         shard: Shard | None = None,
         pin_memory: bool = False,
+        plan: BatchPlan | None = None,
     ) -> None:
         if augment is not None and view is not None:
             raise ValueError("a test view is of what evaluation sees, without augmentation")
-        self._batch_size = batch_size
-        self._seed = seed
-        self._shuffle = augment is not None
         self._shard = shard or Shard()
-        self._plan = _EpochPlan()
+        self._varies = augment is not None
+        count = self._shard.count
+        if plan is None and self._varies:
+            ids = images.manifest.id
+            plan = ShuffledPlan(ids, batch_size=batch_size, seed=seed, processes=count)
+        elif plan is None:
+            plan = SequentialPlan(len(images), batch_size=batch_size, processes=count)
+        self._plan = plan
+        self._keys = _Keys()
         self._loader = DataLoader(
             _Batches(images, _Look(size, fit, augment, max(epochs, 1), view), seed),
             batch_size=None,
-            sampler=self._plan,
+            sampler=self._keys,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
             generator=torch.Generator().manual_seed(seed),
         )
-        self._rows = len(images)
-        self._ids = images.manifest.id
-        self._by_id: npt.NDArray[np.int64] | None = None
         self._passes = 0
 
     def __len__(self) -> int:
-        return len(self._cuts()) - 1
+        return len(self._plan)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(1)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (from 1), beginning with number `start` (from 0)."""
-        order = self.order(epoch)
-        cuts = self._cuts()
-        self._plan.keys = [
-            (epoch, order[low:high][self._shard.rank :: self._shard.count])
-            for low, high in zip(cuts[start:-1], cuts[start + 1 :], strict=True)
+        batches = self._plan.batches(epoch)
+        turns = _turns(batches) if self._varies else [np.zeros_like(rows) for rows in batches]
+        rank, count = self._shard.rank, self._shard.count
+        self._keys.list = [
+            (epoch, self._plan.share(rows, rank, count), self._plan.share(turn, rank, count))
+            for rows, turn in zip(batches[start:], turns[start:], strict=True)
         ]
         self._passes += 1
         return self._pass(iter(self._loader), self._passes)
-
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """(N,) rows in the order in which the epoch uses them."""
-        if not self._shuffle:
-            return np.arange(self._rows)
-        if self._by_id is None:
-            self._by_id = np.argsort(self._ids, kind="stable")
-        random = generator(self._seed, epoch, "order of the epoch")
-        order: npt.NDArray[np.int64] = self._by_id[random.permutation(self._rows)]
-        return order
 
     def _pass(self, batches: Iterator[Batch | DataError], number: int) -> Iterator[Batch]:
         """The batches; an error that came in place of one is raised."""
@@ -131,16 +126,6 @@ class ImageLoader:
             if number != self._passes:
                 raise RuntimeError("another pass over the same loader was begun during this one")
 
-    def _cuts(self) -> list[int]:
-        """Where batches begin and end; a tail too small for batch statistics joins the last one."""
-        cuts = [*range(0, self._rows, self._batch_size), self._rows]
-        tail = cuts[-1] - cuts[-2] if len(cuts) > 1 else 0
-        # In training two samples for each process: BatchNorm needs a variance.
-        least = (2 if self._shuffle else 1) * self._shard.count
-        if len(cuts) > 2 and tail < least:
-            del cuts[-2]
-        return cuts
-
 
 def default_workers(*, cached: bool, on_gpu: bool) -> int:
     """Worker processes when none are named: few for decoded images, none where the CPU trains."""
@@ -150,17 +135,34 @@ def default_workers(*, cached: bool, on_gpu: bool) -> int:
     return max(1, min(4 if cached else 16, cores - 1))
 
 
-class _EpochPlan:
+_Key = tuple[int, Rows, Rows]
+"""Epoch, rows of a batch, and how often each row came before in the epoch."""
+
+
+class _Keys:
     """The sampler of the epoch under way: one key per batch."""
 
     def __init__(self) -> None:
-        self.keys: list[tuple[int, npt.NDArray[np.int64]]] = []
+        self.list: list[_Key] = []
 
-    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-        return iter(self.keys)
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self.list)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.list)
+
+
+def _turns(batches: list[Rows]) -> list[Rows]:
+    """For every row of every batch, how often it came before in the epoch."""
+    if not batches:
+        return []
+    rows = np.concatenate(batches)
+    order = np.argsort(rows, kind="stable")
+    starts = np.r_[True, rows[order][1:] != rows[order][:-1]]
+    place = np.arange(len(rows))
+    turns = np.empty_like(rows)
+    turns[order] = place - np.maximum.accumulate(np.where(starts, place, 0))
+    return np.split(turns, np.cumsum([len(one) for one in batches])[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,21 +177,21 @@ class _Look:
 
 
 class _Batches(Dataset[Any]):
-    """Makes the batch of a key (epoch, rows); has no state, so any worker makes the same one."""
+    """Makes the batch of a key; has no state, so any worker makes the same one."""
 
     def __init__(self, images: Images, look: _Look, seed: int) -> None:
         self._images = images
         self._look = look
         self._seed = seed
 
-    def __getitem__(self, key: tuple[int, npt.NDArray[np.int64]]) -> Batch | DataError:
+    def __getitem__(self, key: _Key) -> Batch | DataError:
         try:
             return self._batch(*key)
         except DataError as error:
             # Raised in a worker it would arrive as a traceback in the place of its message.
             return error
 
-    def _batch(self, epoch: int, rows: npt.NDArray[np.int64]) -> Batch:
+    def _batch(self, epoch: int, rows: Rows, turns: Rows) -> Batch:
         look, manifest = self._look, self._images.manifest
         size, fit = look.size, look.fit
         ranges = look.augment and look.augment.at(epoch, look.epochs)
@@ -201,7 +203,8 @@ class _Batches(Dataset[Any]):
             if ranges is None:
                 view = central_view(image.shape[0], image.shape[1], fit)
             else:
-                random = generator(self._seed, epoch, ids[number])
+                again = f"#{turns[number]}" if turns[number] else ""
+                random = generator(self._seed, epoch, ids[number] + again)
                 view = random_view(random, *image.shape[:2], size=size, ranges=ranges, fit=fit)
             render(image, view, size, pixels[number])
             if look.view is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from sightline.data.csv_reader import read_csv
 from sightline.data.folder_reader import read_folder
 from sightline.data.listed_files import require_folder
-from sightline.data.manifest import TEXT, Category, Manifest, shortened
+from sightline.data.manifest import TEXT, Manifest, shortened
+from sightline.data.objects import group_by_name
 from sightline.data.table import read_header
 from sightline.errors import ConfigError, DataError
 
@@ -132,16 +133,11 @@ def group_by_pattern(manifest: Manifest, pattern: str) -> Manifest:
             got=shortened(manifest.id[lost]),
             remedy="widen the pattern; ids of a folder are paths such as class/name.jpg",
         )
-    objects = Category.encode(keys)
-    pairs = np.unique(np.stack([objects.codes, manifest.label.codes], axis=1), axis=0)
-    names, counts = np.unique(pairs[:, 0], return_counts=True)
-    shared = names[counts > 1]
+    grouped, shared = group_by_name(manifest, keys)
     if len(shared):
         _log.warning(
             "%d objects occur under several classes and are kept apart per class: %s",
             len(shared),
-            shortened(objects.names[shared]),
+            shortened(shared),
         )
-    labels = manifest.label.names[manifest.label.codes] if len(manifest.label.names) else keys
-    group = np.strings.add(np.strings.add(labels, "/"), keys)
-    return manifest.with_group(Category.encode(group))
+    return grouped

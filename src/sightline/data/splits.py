@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from sightline.errors import ConfigError, DataError
 _TRAIN, _FIT = SPLITS.index("train"), SPLITS.index("fit")
 _VAL, _TEST = SPLITS.index("val"), SPLITS.index("test")
 Codes = npt.NDArray[np.int8]
+Carve = Callable[[Manifest, dict[int, float]], tuple[Codes, list[str]]]
 
 
 def assign_splits(
@@ -35,6 +37,19 @@ def assign_splits(
     in every split, and every class has one in fit.
 
     Raises ConfigError for fractions that leave nothing, DataError where nothing is left to fit.
+    """
+
+    def carve(part: Manifest, shares: dict[int, float]) -> tuple[Codes, list[str]]:
+        return _carve(part, shares, seed=seed, stratify=stratify)
+
+    return complete_splits(manifest, carve, test_fraction=test_fraction, val_fraction=val_fraction)
+
+
+def complete_splits(
+    manifest: Manifest, carve: Carve, *, test_fraction: float, val_fraction: float
+) -> tuple[Manifest, list[str]]:
+    """The same with another way to carve: `carve` gets the rows that are free and the share of each
+    split that is absent, by its code, and answers with their split codes and sentences.
     """
     if val_fraction < 0 or test_fraction < 0 or val_fraction + test_fraction >= 1:
         raise ConfigError(
@@ -58,7 +73,7 @@ def assign_splits(
     wanted = {code: share for code, share in shares.items() if share > 0}
     if wanted and len(free):
         part = manifest.select(free)
-        codes, more = _carve(part, wanted, seed=seed, stratify=stratify)
+        codes, more = carve(part, wanted)
         split[free] = codes
         notes += more
     if not (split == _FIT).any():
@@ -77,7 +92,7 @@ def _carve(
     parts = units(part)
     sizes = np.bincount(parts.unit, minlength=len(parts))
     majority = majority_labels(parts, part.label.codes)
-    rank = _ranks(parts, seed)
+    rank = seeded_ranks(parts.key, seed)
     strata = majority if stratify else np.zeros(len(parts), np.int64)
     chosen = np.full(len(parts), _FIT, np.int8)
     order = np.lexsort((rank, strata))
@@ -135,14 +150,14 @@ def units_per_label(parts: Units, labels: Integers, count: int) -> Integers:
     return np.bincount(pairs[:, 1], minlength=count)
 
 
-def _ranks(parts: Units, seed: int) -> Integers:
-    """A number (G,) for each unit that depends on the seed and its key alone."""
+def seeded_ranks(keys: Iterable[str], seed: int) -> Integers:
+    """A number (G,) for each key that depends on the seed and the key alone."""
 
     def number(key: str) -> int:
         digest = blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
-    return np.fromiter((number(key) for key in parts.key), np.int64, len(parts))
+    return np.fromiter(map(number, keys), np.int64)
 
 
 def _small_classes(part: Manifest, parts: Units) -> list[str]:

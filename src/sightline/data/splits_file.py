@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import TextIO
 
 from sightline.data.csv_reader import fold_numbers, split_codes
 from sightline.data.fingerprints import Digests, digest_text, digests
@@ -13,42 +16,32 @@ from sightline.data.manifest import COLUMNS, Category, Manifest, Strings, shorte
 from sightline.data.table import read_table
 from sightline.errors import DataError
 
+SPLITS_FILE = "splits.csv"
+"""The table's name in a folder."""
+
 
 def write_splits(manifest: Manifest, target: Path, *, hashes: Digests | None = None) -> None:
     """Write the manifest's columns, and the hashes as column ``sha``, beside and then renamed.
 
     Paths are written relative to the folder of the file, so the two can be moved together.
     """
-    start = target.resolve().parent
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(COLUMNS if hashes is None else (*COLUMNS, "sha"))
-            root = _relative(manifest.root.resolve(), start)
-            for row in range(len(manifest)):
-                fold = int(manifest.fold[row])
-                values = (
-                    manifest.id[row],
-                    f"{root}{manifest.path[row]}",
-                    manifest.label.text(row),
-                    manifest.group.text(row),
-                    manifest.camera.text(row),
-                    manifest.split_text(row),
-                    "" if fold < 0 else fold,
-                    f"{root}{manifest.mask[row]}" if manifest.mask[row] else "",
-                )
-                writer.writerow(values if hashes is None else (*values, digest_text(hashes[row])))
-            handle.flush()
-            os.fsync(handle.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise DataError(
-            f"The splits cannot be written to {target}: {error.strerror}.",
-            remedy="name a file in a folder you may write to, with room on the disk",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    root = path_from(target.resolve().parent, manifest.root)
+    with written_beside(target, "splits") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(COLUMNS if hashes is None else (*COLUMNS, "sha"))
+        for row in range(len(manifest)):
+            fold = int(manifest.fold[row])
+            values = (
+                manifest.id[row],
+                f"{root}{manifest.path[row]}",
+                manifest.label.text(row),
+                manifest.group.text(row),
+                manifest.camera.text(row),
+                manifest.split_text(row),
+                "" if fold < 0 else fold,
+                f"{root}{manifest.mask[row]}" if manifest.mask[row] else "",
+            )
+            writer.writerow(values if hashes is None else (*values, digest_text(hashes[row])))
 
 
 def read_splits(
@@ -57,10 +50,12 @@ def read_splits(
     """The manifest that write_splits or Manifest.write_csv wrote.
 
     Paths are relative to ``root``, without it to the folder of the file. With ``verify`` and a
-    column ``sha`` every file is hashed and compared.
+    column ``sha`` every file is hashed and compared. Of a folder its `splits.csv` is read.
 
     Raises DataError for missing columns, missing files and files whose content has changed.
     """
+    if file.is_dir():
+        file = file / SPLITS_FILE
     columns = {column: column for column in COLUMNS}
     table = read_table(file, columns, optional={"sha": "sha"})
     values = table.columns
@@ -100,10 +95,30 @@ def _compare(manifest: Manifest, expected: Strings, *, file: Path, workers: int 
         )
 
 
-def _relative(root: Path, start: Path) -> str:
-    """What to put before a path below root so that it can be found from the folder of the file."""
+def path_from(start: Path, root: Path) -> str:
+    """What to put before a path below root so that it can be found from the folder `start`."""
+    root = root.resolve()
     try:
         text = PurePath(os.path.relpath(root, start)).as_posix()
     except ValueError:  # Windows: another drive
         text = root.as_posix()
     return "" if text == "." else f"{text}/"
+
+
+@contextmanager
+def written_beside(target: Path, what: str) -> Iterator[TextIO]:
+    """A text file that takes the place of target when all of it is written; DataError if not."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise DataError(
+            f"The {what} cannot be written to {target}: {error.strerror}.",
+            remedy="name a file in a folder you may write to, with room on the disk",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

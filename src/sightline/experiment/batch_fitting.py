@@ -13,7 +13,6 @@ import torch
 from sightline.data.dataset import Dataset
 from sightline.data.loading import Batch
 from sightline.errors import ConfigError, TrainingError
-from sightline.experiment.session import class_counts
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.training.batch_size import StepMeter, resolve_batch_size
@@ -97,7 +96,7 @@ def _trainer(config: TaskConfig, dataset: Dataset, group: int, folder: Path) -> 
         config,
         # With trained weights to come none are read: noise needs none.
         task.create_model(config, dataset.class_names, trained=True),
-        class_counts=class_counts(dataset, "fit"),
+        dataset=dataset,
         steps_per_epoch=1,
         checkpoint_dir=folder,
         callbacks=(),

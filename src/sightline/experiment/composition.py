@@ -16,6 +16,7 @@ from sightline.data.dataset import (
     open_images,
     prepare_dataset,
 )
+from sightline.data.exclusions import write_excluded
 from sightline.data.folds import use_fold
 from sightline.data.images import Images
 from sightline.data.loading import ImageLoader, Shard, default_workers
@@ -33,7 +34,7 @@ from sightline.experiment.milestones import (
 )
 from sightline.experiment.recording import first_says, observers, record_changes, recorded, versions
 from sightline.experiment.resumption import resume_training
-from sightline.experiment.session import Session, class_counts
+from sightline.experiment.session import Session
 from sightline.experiment.stages import Stages, ask_for, require_validation
 from sightline.runs import History, RunFolder
 from sightline.tasks import TASKS
@@ -49,7 +50,7 @@ from sightline.training.runtime import (
 )
 from sightline.training.trainer import BaseTrainer
 
-SPLITS_FILE = "splits.csv"
+SPLITS_FILE, EXCLUDED_FILE = "splits.csv", "excluded.csv"
 
 
 def train(
@@ -115,7 +116,7 @@ def loader_for(
     training: bool,
     view: TestView | None = None,
 ) -> ImageLoader:
-    """Batches for fitting (augmented, shuffled) or for evaluation (plain or a test view of it)."""
+    """Batches for fitting (augmented, as the task plans) or for evaluation (perhaps a test view)."""
     here, data, on_gpu = process(), config.data, device.type == "cuda"
     workers = data.workers
     if workers is None:
@@ -136,6 +137,7 @@ def loader_for(
         workers=workers,
         shard=Shard(here.rank, here.count),
         pin_memory=on_gpu,
+        plan=TASKS[config.task].batch_plan(images.manifest, config) if training else None,
     )
 
 
@@ -176,6 +178,9 @@ def _train_in(session: Session) -> None:
     first = process().is_first
     if first and not (run.path / SPLITS_FILE).exists():
         write_splits(dataset.manifest, run.path / SPLITS_FILE, hashes=dataset.hashes)
+        if dataset.excluded:
+            root = dataset.manifest.root
+            write_excluded(dataset.excluded, run.path / EXCLUDED_FILE, root=root)
     if first:
         record_changes(run, config)
         announce(session)
@@ -194,7 +199,8 @@ def _train_part(session: Session, images: Images) -> None:
     manifest = images.manifest
     if config.data.valid_fold == "all" and session.fold is not None:
         manifest = use_fold(manifest, session.fold)
-    fit_images, val_images = (images.select(manifest.rows(split)) for split in ("fit", "val"))
+    judged = session.task.validation_splits(session.dataset, config)
+    fit_images, val_images = (images.select(manifest.rows(*one)) for one in (("fit",), judged))
     fit_loader = loader_for(fit_images, config, device=session.device, training=True)
     val_loader = loader_for(val_images, config, device=session.device, training=False)
 
@@ -231,7 +237,7 @@ def _create_trainer(session: Session, history: History, *, steps: int) -> BaseTr
     trainer = task.create_trainer(
         config,
         model,
-        class_counts=class_counts(dataset, "fit"),
+        dataset=dataset,
         steps_per_epoch=-(-steps // config.train.accumulate_steps),
         checkpoint_dir=session.checkpoints,
         callbacks=observers(session, history) if process().is_first else (),

@@ -11,7 +11,7 @@ import torch
 
 from sightline.config import plain_tree
 from sightline.experiment.fold_results import read_fold_results, write_fold_result
-from sightline.experiment.session import Session, class_counts
+from sightline.experiment.session import Session
 from sightline.runs import History, log, publish_latest
 from sightline.tasks.config import TaskConfig
 from sightline.training.checkpoint import link_checkpoint_file
@@ -47,7 +47,7 @@ def announce(session: Session) -> None:
             "classes": list(dataset.class_names),
             "root": root,
             "class_counts": {
-                shown: dict(zip(dataset.class_names, class_counts(dataset, split), strict=True))
+                shown: dict(zip(dataset.class_names, dataset.class_counts(split), strict=True))
                 for split, shown in SHOWN_AS.items()
                 if len(dataset.part(split))
             },

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sightline.data.dataset import Dataset
@@ -44,10 +43,3 @@ class Session:
             replace(self, fold=fold, dataset=self.dataset.holding_out(fold))
             for fold in range(data.folds)
         ]
-
-
-def class_counts(dataset: Dataset, split: str) -> list[int]:
-    """Samples of each class in a split, in the order of the classes."""
-    codes = dataset.part(split).label.codes
-    counts: list[int] = np.bincount(codes, minlength=len(dataset.class_names)).tolist()
-    return counts

@@ -70,6 +70,7 @@ def pending(run: RunFolder) -> list[str]:
     asked, data = asked_for(run), run.info.get("data", {})
     every_time = TASKS[run.info["task"]].stages
     wanted = {
+        "index": "index" in every_time,
         "threshold": "threshold" in every_time,
         "val": "val" in every_time and bool(data.get("val")),
         "calibrate": asked.calibrate,

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
         compute_auroc,
         compute_auroc_per_class,
     )
+    from sightline.metrics.grouped_means import mean_estimate
     from sightline.metrics.pixel_scores import compute_aupro, compute_pixel_auroc
+    from sightline.metrics.ranking import rank_relevant
+    from sightline.metrics.reliability import fit_reliability
+    from sightline.metrics.retrieval import retrieval_scores
     from sightline.metrics.visualization import plot_confusion_matrix, plot_roc_curve
+    from sightline.metrics.voting import leave_class_out, weighted_vote
 
 __all__ = [
     "average_precision",
@@ -23,8 +28,14 @@ __all__ = [
     "compute_auroc",
     "compute_auroc_per_class",
     "compute_pixel_auroc",
+    "fit_reliability",
+    "leave_class_out",
+    "mean_estimate",
     "plot_confusion_matrix",
     "plot_roc_curve",
+    "rank_relevant",
+    "retrieval_scores",
+    "weighted_vote",
 ]
 
 _HOMES = {
@@ -33,8 +44,14 @@ _HOMES = {
     "compute_auroc": "sightline.metrics.auroc",
     "compute_auroc_per_class": "sightline.metrics.auroc",
     "compute_pixel_auroc": "sightline.metrics.pixel_scores",
+    "fit_reliability": "sightline.metrics.reliability",
+    "leave_class_out": "sightline.metrics.voting",
+    "mean_estimate": "sightline.metrics.grouped_means",
     "plot_confusion_matrix": "sightline.metrics.visualization",
     "plot_roc_curve": "sightline.metrics.visualization",
+    "rank_relevant": "sightline.metrics.ranking",
+    "retrieval_scores": "sightline.metrics.retrieval",
+    "weighted_vote": "sightline.metrics.voting",
 }
 
 

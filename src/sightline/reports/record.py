@@ -23,8 +23,8 @@ class RunRecord:
     """One run as its files tell it; every part but ``info`` may be missing.
 
     ``info`` is run.json, ``rows`` metrics.jsonl, ``evaluations`` the metrics file of each split,
-    ``folds`` fold_results.yaml, ``calibration``, ``ensemble`` and ``threshold`` the files of these
-    names, and ``notes`` say in plain sentences what could not be used.
+    ``folds`` fold_results.yaml, ``calibration``, ``ensemble``, ``threshold`` and ``reliability``
+    the files of these names, and ``notes`` say in plain sentences what could not be used.
     """
 
     folder: Path
@@ -38,6 +38,7 @@ class RunRecord:
     calibration: Mapping[str, Any] | None = None
     ensemble: Mapping[str, Any] | None = None
     threshold: Mapping[str, Any] | None = None
+    reliability: Mapping[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -85,6 +86,7 @@ def read_run_record(run_folder: Path) -> RunRecord:
         calibration=_read_object(run_folder / "calibration.json", notes),
         ensemble=_read_object(run_folder / "ensemble.json", notes),
         threshold=_read_object(run_folder / "threshold.json", notes),
+        reliability=_read_object(run_folder / "reliability.json", notes),
         notes=notes,
     )
 

@@ -20,15 +20,17 @@ from sightline.reports.inference_figures import write_inference_figures
 from sightline.reports.prediction_table import is_prediction_table
 from sightline.reports.record import read_run_record
 from sightline.reports.reliability import write_reliability_figures
+from sightline.reports.retrieval_figures import write_retrieval_figures
+from sightline.reports.retrieval_words import is_retrieval
 
 
 def write_run_figures(run_folder: Path) -> list[Path]:
     """Write every figure that the run's files have data for and return the files' paths.
 
     Those are the curves, the figures of folds, the confusions and class scores of each evaluated
-    split, reliability diagrams, scores, ROC, PRO and heat maps of anomaly detection, and the
-    figures of each table of predictions with a confidence (``predictions_SPLIT/``). RunError where
-    there is nothing to draw.
+    split, reliability diagrams, scores, ROC, PRO and heat maps of anomaly detection, map,
+    neighbours and classes of retrieval, and the figures of each table of predictions with a
+    confidence (``predictions_SPLIT/``). RunError where there is nothing to draw.
     """
     record, folder = read_run_record(run_folder), run_folder / "figures"
     files: list[Path] = []
@@ -48,6 +50,8 @@ def write_run_figures(run_folder: Path) -> list[Path]:
             files += save_figure(per_class_figure(rows), folder / f"classes_{split}", columns)
         if is_anomaly(scores):
             files += write_anomaly_figures(folder, record, split)
+        if is_retrieval(scores):
+            files += write_retrieval_figures(folder, record, split)
     files += write_reliability_figures(folder, record.calibration, record.evaluations)
     for file in sorted((run_folder / "predictions").glob("*.csv")):
         if is_prediction_table(file):

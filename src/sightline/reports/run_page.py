@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sightline.reports import anomaly_sections, member_sections, sections
+from sightline.reports import (
+    anomaly_sections,
+    member_sections,
+    retrieval_map,
+    retrieval_neighbours,
+    retrieval_sections,
+    sections,
+)
 from sightline.reports.curve_section import curves_section
 from sightline.reports.record import RunRecord, read_run_record
 from sightline.reports.rendering import render_page
@@ -44,6 +51,10 @@ def render_run_report(record: RunRecord, *, image_root: Path | None = None) -> s
         anomaly_sections.defects_section(record),
         anomaly_sections.scores_section(record),
         anomaly_sections.heat_maps_section(record, image_root),
+        retrieval_sections.answers_section(record),
+        retrieval_neighbours.neighbours_section(record, image_root),
+        retrieval_map.map_section(record),
+        retrieval_sections.class_search_section(record),
         curves_section(record),
         sections.classes_section(record),
         member_sections.calibration_section(record),

@@ -10,6 +10,7 @@ from typing import Any
 from sightline.reports.anomaly_words import remarks
 from sightline.reports.mistakes import find_mistakes
 from sightline.reports.record import RunRecord
+from sightline.reports.retrieval_words import is_retrieval, lesser_scores, retrieval_remarks
 from sightline.reports.wording import duration, metric_title, moment, split_title
 
 HEAT_MAP_UP_TO = 30
@@ -33,8 +34,8 @@ def headline_section(record: RunRecord) -> PageSection | None:
             "name": split,
             "title": split_title(split, out_of_fold=record.out_of_fold),
             "out_of_fold": record.out_of_fold and split == "val",
-            "calibration": _calibration_cards(result),
-            "remarks": remarks(result),
+            "lesser": [*_calibration_cards(result), *lesser_scores(result)],
+            "remarks": [*remarks(result), *retrieval_remarks(result)],
             "epoch": result.get("epoch"),
             "checkpoint": result.get("checkpoint"),
             "loss": result.get("loss"),
@@ -63,6 +64,7 @@ def classes_section(record: RunRecord) -> PageSection | None:
                 {
                     "name": split,
                     "title": split_title(split, out_of_fold=record.out_of_fold),
+                    "by_vote": is_retrieval(result),
                     "heat": _heat_rows(matrix, names) if len(names) <= HEAT_MAP_UP_TO else None,
                     "names": names,
                     "confusions": _top_confusions(matrix, names),
@@ -73,8 +75,13 @@ def classes_section(record: RunRecord) -> PageSection | None:
 
 
 def mistakes_section(record: RunRecord, image_root: Path | None) -> PageSection | None:
-    """Return the confident mistakes of the first evaluated split that has a predictions file."""
-    for split in record.evaluations:
+    """Return the confident mistakes of the first evaluated split that has a predictions file.
+
+    Not of retrieval, whose mistakes are shown beside the neighbours that led to them.
+    """
+    for split, result in record.evaluations.items():
+        if is_retrieval(result):
+            continue
         found = find_mistakes(record.predictions(split), roots=record.roots(image_root))
         if found.rows:
             data = {
@@ -151,7 +158,10 @@ def _calibration_cards(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     # The first one is what people ask for; the others are in the section on calibration.
     ece = content.get("ece")
     estimate = ece if isinstance(ece, Mapping) else {"value": ece}
-    return [{"title": metric_title("ece"), **estimate}] if estimate.get("value") is not None else []
+    if estimate.get("value") is None:
+        return []
+    meaning = "expected calibration error, 0 is best"
+    return [{"title": metric_title("ece"), "meaning": meaning, **estimate}]
 
 
 def _heat_rows(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[dict[str, Any]]:

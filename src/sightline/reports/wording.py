@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ _TITLES = {
     "val_loss": "validation loss",
     "train_loss": "training loss",
     "image_f1": "image F1 at the threshold",
+    "map_at_r": "mAP@R",
+    "object_recall_at_1": "Recall@1 by object",
+    "r_precision": "R-precision",
 }
 _WORDS = {
     "ap": "AP",
@@ -25,10 +29,13 @@ _WORDS = {
     "auroc": "AUROC",
     "ece": "ECE",
     "f1": "F1",
+    "knn": "kNN",
     "map": "mAP",
+    "mrr": "MRR",
     "nll": "NLL",
     "pro": "PRO",
 }
+_RECALL_AT = re.compile(r"recall_at_(\d+)")
 _UNSEALED = " The test split played no part in that choice."
 _SPLITS = {"val": "validation", "train": "training", "oof": "out-of-fold"}
 
@@ -38,11 +45,13 @@ def metric_title(name: str) -> str:
 
     >>> metric_title("macro_f1"), metric_title("pixel_auroc"), metric_title("train_loss (fold 1)")
     ('Macro F1', 'Pixel AUROC', 'Training loss (fold 1)')
+    >>> metric_title("recall_at_5"), metric_title("knn_accuracy"), metric_title("map_at_r")
+    ('Recall@5', 'kNN accuracy', 'mAP@R')
     """
     plain = measure(name)
-    words = plain.split("_")
+    words = _RECALL_AT.sub(r"Recall@\1", plain).split("_")
     title = _TITLES.get(plain) or " ".join(_WORDS.get(word, word) for word in words)
-    title = title if title.startswith("mAP") else title[:1].upper() + title[1:]
+    title = title if title.startswith(("mAP", "kNN")) else title[:1].upper() + title[1:]
     return title + name[len(plain) :]
 
 
@@ -131,7 +140,7 @@ def choice_sentence(record: RunRecord) -> str:
     # A metric is named alone, or with its split in front: "val/macro_f1".
     split, _, metric = str(best["metric"]).rpartition("/")
     name = metric_title(metric)
-    name = name if name[1:2].isupper() else name[:1].lower() + name[1:]
+    name = name if name[1:2].isupper() or "@" in name else name[:1].lower() + name[1:]
     if split or not name.startswith(("validation", "training")):
         name += f" on the {split_title(split or 'val')} split"
     seal = "" if split == "test" else _UNSEALED

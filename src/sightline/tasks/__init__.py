@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from sightline.tasks.anomaly import AnomalyTask
 from sightline.tasks.classification import ClassificationTask
+from sightline.tasks.retrieval import RetrievalTask
 from sightline.tasks.task import Task
 
-TASKS: dict[str, Task] = {"anomaly": AnomalyTask(), "classify": ClassificationTask()}
+TASKS: dict[str, Task] = {
+    "anomaly": AnomalyTask(),
+    "classify": ClassificationTask(),
+    "retrieve": RetrievalTask(),
+}
 """Every task by the name its configurations use."""

@@ -15,6 +15,7 @@ import torch
 
 from sightline.data.dataset import Dataset
 from sightline.data.defect_labels import is_normal
+from sightline.data.manifest import Manifest
 from sightline.losses.feature_matching import FeatureMatchingLoss
 from sightline.metrics.conformal import needed_normals
 from sightline.models.freezing import freeze_matching
@@ -36,7 +37,7 @@ class AnomalyTask:
     """Anomaly detection, as the workflows see it."""
 
     config: type[TaskConfig] = AnomalyConfig
-    answers: Literal["probabilities", "scores"] = "scores"
+    answers: Literal["probabilities", "scores", "neighbours"] = "scores"
     stages: tuple[str, ...] = ("threshold", "val")
 
     def check_data(self, dataset: Dataset, config: AnomalyConfig) -> list[str]:
@@ -57,6 +58,13 @@ class AnomalyTask:
             f"normal pictures{', half of which choose the epoch' if halved else ''}, and there are "
             f"{normals}; raise data.val_fraction or threshold.false_alarm_budget"
         ]
+
+    def batch_plan(self, samples: Manifest, config: AnomalyConfig) -> None:
+        """Every picture once in each epoch."""
+
+    def validation_splits(self, dataset: Dataset, config: AnomalyConfig) -> tuple[str, ...]:
+        """Validation alone."""
+        return ("val",)
 
     def create_model(
         self, config: AnomalyConfig, class_names: Sequence[str], *, trained: bool
@@ -85,7 +93,7 @@ class AnomalyTask:
         config: AnomalyConfig,
         model: torch.nn.Module,
         *,
-        class_counts: Sequence[int],
+        dataset: Dataset,
         steps_per_epoch: int,
         checkpoint_dir: Path,
         callbacks: Sequence[Callback],
@@ -101,7 +109,8 @@ class AnomalyTask:
             callbacks=callbacks,
         )
         trainer.settings = config
-        trainer.normal, trainer.images = int(np.argmax(class_counts)), int(sum(class_counts))
+        counts = dataset.class_counts("fit")
+        trainer.normal, trainer.images = int(np.argmax(counts)), sum(counts)
         if isinstance(trainer, StfpmTrainer):
             trainer.steps_per_epoch = steps_per_epoch
         return trainer
@@ -146,6 +155,8 @@ class AnomalyTask:
         ]
         return ["id", "score", "alarm"], table
 
-    def read_decision(self, run_folder: Path, checkpoint: str) -> Thresholds | None:
+    def read_decision(
+        self, run_folder: Path, checkpoint: str, config: AnomalyConfig
+    ) -> Thresholds | None:
         """The run's thresholds; None before they were set, or for another checkpoint."""
         return read_thresholds(run_folder, checkpoint)

@@ -18,6 +18,7 @@ from sightline.data.dataset import (
     require_validated_classes,
     unvalidated_classes,
 )
+from sightline.data.manifest import Manifest
 from sightline.losses.smoothed_cross_entropy import SmoothedCrossEntropy, class_weights
 from sightline.metrics.classification import (
     confusion_matrix,
@@ -92,7 +93,7 @@ class ClassificationTask:
     """Image classification, as the workflows see it."""
 
     config: type[TaskConfig] = ClassifyConfig
-    answers: Literal["probabilities", "scores"] = "probabilities"
+    answers: Literal["probabilities", "scores", "neighbours"] = "probabilities"
     stages: tuple[str, ...] = ("val",)
 
     def check_data(self, dataset: Dataset, config: ClassifyConfig) -> list[str]:
@@ -101,6 +102,13 @@ class ClassificationTask:
         require_validated_classes(dataset, config.data)
         unvalidated = unvalidated_classes(dataset)
         return [f"validation has no sample of: {', '.join(unvalidated)}"] if unvalidated else []
+
+    def batch_plan(self, samples: Manifest, config: ClassifyConfig) -> None:
+        """Every picture once in each epoch."""
+
+    def validation_splits(self, dataset: Dataset, config: ClassifyConfig) -> tuple[str, ...]:
+        """Validation alone."""
+        return ("val",)
 
     def create_model(
         self, config: ClassifyConfig, class_names: Sequence[str], *, trained: bool
@@ -119,7 +127,7 @@ class ClassificationTask:
         config: ClassifyConfig,
         model: torch.nn.Module,
         *,
-        class_counts: Sequence[int],
+        dataset: Dataset,
         steps_per_epoch: int,
         checkpoint_dir: Path,
         callbacks: Sequence[Callback],
@@ -127,7 +135,7 @@ class ClassificationTask:
         """A trainer whose class weights come from the counts of the fit split."""
         train = config.train
         scheme = train.class_weights
-        weights = None if scheme == "none" else class_weights(class_counts, scheme)
+        weights = None if scheme == "none" else class_weights(dataset.class_counts("fit"), scheme)
         trainer = ClassificationTrainer(
             model,
             SmoothedCrossEntropy(train.label_smoothing, weights),
@@ -196,7 +204,7 @@ class ClassificationTask:
         rows = join_by_id(outputs)
         return prediction_rows(rows["ids"], rows["logits"].astype(np.float64), class_names)
 
-    def read_decision(self, run_folder: Path, checkpoint: str) -> None:
+    def read_decision(self, run_folder: Path, checkpoint: str, config: ClassifyConfig) -> None:
         """Nothing: the most probable class is the answer."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from sightline.data.batch_plans import BatchPlan
 from sightline.data.dataset import Dataset
 from sightline.data.manifest import Manifest
 from sightline.tasks.config import TaskConfig
@@ -65,13 +66,19 @@ class Task(Protocol):
     """One of the five jobs; an instance holds no state."""
 
     config: type[TaskConfig]
-    answers: Literal["probabilities", "scores"]
+    answers: Literal["probabilities", "scores", "neighbours"]
     """Probabilities of classes can be averaged over folds, views and runs, and calibrated."""
     stages: tuple[str, ...]
     """What follows every training, in this order, before what was asked for."""
 
     def check_data(self, dataset: Dataset, config: Any) -> list[str]:
         """Sentences worth logging about the samples; DataError where they cannot be used."""
+
+    def batch_plan(self, samples: Manifest, config: Any) -> BatchPlan | None:
+        """What is in each batch of an epoch over the samples; None: all of them, in a new order."""
+
+    def validation_splits(self, dataset: Dataset, config: Any) -> tuple[str, ...]:
+        """The splits that are looked at after each epoch; none where nothing can be judged."""
 
     def create_model(self, config: Any, class_names: Sequence[str], *, trained: bool) -> nn.Module:
         """The model; with `trained` its weights will come from a checkpoint, so none are read."""
@@ -81,12 +88,12 @@ class Task(Protocol):
         config: Any,
         model: nn.Module,
         *,
-        class_counts: Sequence[int],
+        dataset: Dataset,
         steps_per_epoch: int,
         checkpoint_dir: Path,
         callbacks: Sequence[Callback],
     ) -> BaseTrainer:
-        """The trainer; `class_counts` are those of the fit split."""
+        """The trainer; `dataset` is what it is to learn from and be judged by."""
 
     def forward(self, model: nn.Module, batch: Any) -> dict[str, Any]:
         """What `evaluate` needs of one batch, with the samples' `ids`."""
@@ -112,5 +119,5 @@ class Task(Protocol):
     ) -> tuple[list[str], list[list[Any]]]:
         """Column names and one row per sample for inputs without truth, the id first."""
 
-    def read_decision(self, run_folder: Path, checkpoint: str) -> Any:
-        """What was fitted on validation, after training, to decide by (thresholds), or None."""
+    def read_decision(self, run_folder: Path, checkpoint: str, config: Any) -> Any:
+        """What was made after training to decide by (thresholds, a gallery), or None."""

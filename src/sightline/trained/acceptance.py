@@ -22,6 +22,13 @@ def find_acceptance(predictor: Predictor, accept_accuracy: float) -> Acceptance:
     that did not learn from it. Raises DataError where no confidence is enough.
     """
     run, config = predictor.run, predictor.config
+    if predictor.task.answers == "neighbours":
+        raise UsageError(
+            "Retrieval accepts answers by thresholds of its own.",
+            got="an accuracy to accept from",
+            where=run.path,
+            remedy=f"leave it out, or: sightline threshold {run.id} error_rate=0.05",
+        )
     split = "fit" if config.data.valid_fold == "all" else "val"
     dataset = read_dataset(run, config)
     samples = dataset.part(split)

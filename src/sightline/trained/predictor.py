@@ -42,8 +42,8 @@ class Predictor:
 
     @property
     def decision(self) -> Any:
-        """What the task decides by beside the answers: thresholds, or None."""
-        return self.task.read_decision(self.run.path, self.members[0].checkpoint)
+        """What the task decides by beside the answers: thresholds, a gallery, or None."""
+        return self.task.read_decision(self.run.path, self.members[0].checkpoint, self.config)
 
     @property
     def is_calibrated(self) -> bool:

@@ -11,13 +11,14 @@ def set_training_mode(model: nn.Module, *, freeze_norm_statistics: bool = False)
 
     In eval mode stay: each part that has parameters none of which is trained, with its dropout and
     BatchNorm layers; and, with `freeze_norm_statistics`, every BatchNorm layer (its scale and shift
-    still learn). Call it again after freezing, unfreezing or an evaluation.
+    still learn) but those whose class says `starts_fresh`, which have no statistics to keep. Call it
+    again after freezing, unfreezing or an evaluation.
     """
     model.train()
     _rest_frozen_parts(model)
     if freeze_norm_statistics:
         for module in model.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, _BatchNorm) and not getattr(module, "starts_fresh", False):
                 module.eval()
 
 

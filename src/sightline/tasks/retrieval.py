@@ -1,0 +1,203 @@
+"""Retrieval: an embedding in which pictures of a class are near, a gallery, and answers from it.
+
+B images, D embedding size; embeddings (B, D) have length one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from sightline.data.batch_plans import BalancedPlan
+from sightline.data.dataset import Dataset
+from sightline.data.manifest import Manifest, shortened
+from sightline.errors import DataError, RunError
+from sightline.losses.cross_batch_memory import CrossBatchMemory
+from sightline.models.embedder import Embedder, create_embedder
+from sightline.models.freezing import freeze_matching
+from sightline.tasks.config import TaskConfig
+from sightline.tasks.retrieval_answers import answers_from
+from sightline.tasks.retrieval_decision import RetrievalDecision, read_decision
+from sightline.tasks.retrieval_protocol import choose_protocol, coded, labels_of
+from sightline.tasks.retrieval_result import RetrievalResult
+from sightline.tasks.retrieval_scoring import found_by, retrieval_result
+from sightline.tasks.retrieval_trainer import (
+    RetrievalTrainer,
+    embed_batch,
+)
+from sightline.tasks.retrieve_config import FEW_CLASSES, WITH_HEAD, RetrieveConfig
+from sightline.tasks.task import Calibrator, Part, Truth
+from sightline.training.callbacks import Callback
+from sightline.training.evaluator import join_by_id
+from sightline.training.settings import trainer_config
+
+
+class RetrievalTask:
+    """Retrieval, as the workflows see it."""
+
+    config: type[TaskConfig] = RetrieveConfig
+    answers: Literal["probabilities", "scores", "neighbours"] = "neighbours"
+    stages: tuple[str, ...] = ("index", "threshold", "val")
+
+    def check_data(self, dataset: Dataset, config: RetrieveConfig) -> list[str]:
+        """What is remarkable about classes and batches; DataError or ConfigError if they fail."""
+        _require_labels(dataset.manifest)
+        notes = []
+        # `auto` is settled later, by measuring; the plan is then made for the first time.
+        automatic = config.train.batch_size == "auto"
+        repeating = () if automatic else self.batch_plan(dataset.part("fit"), config).repeating
+        if repeating:
+            notes.append(
+                f"{len(repeating)} classes have fewer than sampler.samples_per_class="
+                f"{config.sampler.samples_per_class} pictures and repeat them in a batch: "
+                f"{shortened(repeating)}"
+            )
+        known = labels_of(dataset.part("fit"))
+        for split in ("val", "test"):
+            asked = labels_of(dataset.part(split))
+            if asked and not asked & known:
+                notes.append(
+                    f"{split} has {len(asked)} classes that training never sees: its pictures are "
+                    "each other's gallery"
+                )
+            elif asked - known:
+                notes.append(
+                    f"{len(asked - known)} classes of {split} are not in training, so their "
+                    f"pictures count as unknown: {shortened(sorted(asked - known))}"
+                )
+        loss = config.loss
+        wide = (loss.kind, loss.scale, loss.used_margin) == ("arcface", 64.0, 0.5)
+        if wide and len(known) < FEW_CLASSES:
+            notes.append(
+                f"with {len(known)} classes loss.scale=48 loss.margin=0.3 is recommended "
+                "(recipe retrieve/arcface-small)"
+            )
+        return notes
+
+    def batch_plan(self, samples: Manifest, config: RetrieveConfig) -> BalancedPlan:
+        """Classes alike, and of each as many pictures as `sampler` says."""
+        sampler, pictures = config.sampler, config.sampler.samples_per_class
+        classes = sampler.classes_per_batch
+        if classes is None:
+            room = config.train.images_per_batch // pictures
+            classes = max(min(room, len(labels_of(samples))), 1)
+        return BalancedPlan(
+            samples,
+            classes_per_batch=classes,
+            samples_per_class=pictures,
+            seed=config.project.seed,
+        )
+
+    def validation_splits(self, dataset: Dataset, config: RetrieveConfig) -> tuple[str, ...]:
+        """Validation with its gallery."""
+        if not len(dataset.part("val")):
+            return ("val",)
+        return choose_protocol(dataset, "val", leave_out=config.eval.leave_out).splits
+
+    def create_model(
+        self, config: RetrieveConfig, class_names: Sequence[str], *, trained: bool
+    ) -> Embedder:
+        """An embedder, with a head where the loss has one, frozen as `train.freeze` says."""
+        settings = config.model
+        if trained:
+            unused = {"pretrained": False, "weights": None, "weights_partial": False}
+            settings = settings.model_copy(update=unused)
+        model = create_embedder(
+            settings,
+            classes=len(class_names) if config.loss.kind in WITH_HEAD else 0,
+            sub_centers=config.loss.sub_centers,
+            img_size=config.train.img_size,
+        )
+        freeze_matching(model, config.train.freeze)
+        return model
+
+    def create_trainer(
+        self,
+        config: RetrieveConfig,
+        model: Any,
+        *,
+        dataset: Dataset,
+        steps_per_epoch: int,
+        checkpoint_dir: Path,
+        callbacks: Sequence[Callback],
+    ) -> RetrievalTrainer:
+        """A trainer of the loss that is configured, judged by search."""
+        size = config.loss.memory
+        trainer = RetrievalTrainer(
+            model,
+            CrossBatchMemory(size, model.embedding_dim) if size else None,
+            config.train.device,
+            checkpoint_dir,
+            config=trainer_config(config.train, config.output),
+            callbacks=callbacks,
+        )
+        trainer.take(config, dataset, steps_per_epoch=steps_per_epoch)
+        return trainer
+
+    def forward(self, model: torch.nn.Module, batch: Any) -> dict[str, Any]:
+        """Ids, embeddings (B, D) in float32 and targets (B,) of a batch."""
+        return embed_batch(model, batch)
+
+    def combine(
+        self, parts: Sequence[Part], ids: Sequence[str], *, calibrator: Calibrator | None
+    ) -> dict[str, Any]:
+        """The rows of the one model, in the order of the ids."""
+        (part,) = parts
+        return join_by_id([part.rows], ids)
+
+    def evaluate(
+        self, outputs: Sequence[dict[str, Any]], truth: Truth, config: RetrieveConfig
+    ) -> RetrievalResult:
+        """Scores of the queries in the decision's gallery, or among themselves."""
+        rows = join_by_id(outputs, [str(one) for one in truth.samples.id])
+        return retrieval_result(rows, truth, config)
+
+    def predict(
+        self,
+        outputs: Sequence[dict[str, Any]],
+        class_names: Sequence[str],
+        decision: RetrievalDecision | None = None,
+    ) -> tuple[list[str], list[list[Any]]]:
+        """The class by a vote of neighbours, whether to ask again, and the nearest as evidence."""
+        if decision is None:
+            raise RunError(
+                "There is no gallery to compare with.", remedy="make it: sightline index RUN"
+            )
+        rows = join_by_id(outputs)
+        names, (codes,) = coded(decision.gallery.labels)
+        k = min(decision.answer.top_k, decision.index.size)
+        neighbours = decision.index.search(np.asarray(rows["embeddings"], np.float32), k)
+        found = found_by(
+            answers_from(neighbours, codes),
+            gallery_ids=decision.gallery.ids,
+            gallery_labels=decision.gallery.labels,
+            names=names,
+            evidence=decision.answer.evidence,
+            thresholds=decision.reliability,
+        )
+        table = [
+            [one, *found.row(place), *found.evidence(place)]
+            for place, one in enumerate(rows["ids"])
+        ]
+        return ["id", *found.columns, *found.evidence_columns()], table
+
+    def read_decision(
+        self, run_folder: Path, checkpoint: str, config: RetrieveConfig
+    ) -> RetrievalDecision:
+        """The run's index with its thresholds; RunError without an index of these weights."""
+        return read_decision(run_folder, checkpoint, config)
+
+
+def _require_labels(manifest: Manifest) -> None:
+    unlabelled = manifest.select(manifest.label.codes < 0)
+    if len(unlabelled):
+        raise DataError(
+            f"{len(unlabelled)} samples have no label.",
+            expected="a label for every sample",
+            got=shortened(unlabelled.id),
+            remedy="fill in the label column, or remove these rows",
+        )
