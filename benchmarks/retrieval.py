@@ -37,6 +37,7 @@ VARIANTS = {
     "x1": ("--rates", "1"),
     "x10": ("--rates", "10"),
     "x10-frozen": ("--rates", "10", "--freeze-batchnorm"),
+    "x30-frozen": ("--rates", "30", "--freeze-batchnorm"),
 }
 """What of the peers is chosen for each set, on a part of train that is held out: the rates of their
 examples are for epochs of thousands of steps, and whether BatchNorm learns is an option there."""
@@ -58,6 +59,7 @@ def main() -> None:
     options.add_argument("--set", choices=sorted(COMPARISONS), help="make the cells of one set")
     options.add_argument("--threads", default="1")
     options.add_argument("--tune", action="store_true", help="make what the peers' variants need")
+    options.add_argument("--variant", choices=sorted(VARIANTS), help="with --tune: only this one")
     options.add_argument("--render", action="store_true", help="make nothing, write the table")
     options.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="for Sightline's command")
     given = options.parse_args()
@@ -76,10 +78,11 @@ def wanted(given: argparse.Namespace) -> Iterator[tuple[Path, str, str, list[str
     """File, contestant, set and options of the cells asked for, seed by seed."""
     contestants = [given.only] if given.only else CONTESTANTS
     names = [given.set] if given.set else [*COMPARISONS]
+    variants = [given.variant] if given.variant else [*VARIANTS]
     if given.tune:
         for name in (f"{one}.tuning" for one in names):
             for contestant in contestants:
-                for variant in VARIANTS if contestant in TRAINED_PEERS else ():
+                for variant in variants if contestant in TRAINED_PEERS else ():
                     target = tuning_file(given.cells, contestant, name, variant)
                     yield target, contestant, name, ["--seed", "0", *VARIANTS[variant]]
         return
@@ -149,9 +152,9 @@ def tuning_of(folder: Path, contestant: str, name: str) -> dict[str, float]:
 
 
 def best_variant(folder: Path, contestant: str, name: str) -> str:
-    """The variant with the best sum."""
+    """The variant with the best sum among those that were tried, at least two."""
     found = tuning_of(folder, contestant, name)
-    if len(found) < len(VARIANTS):
+    if len(found) < 2:
         sys.exit(f"{contestant}'s variant for {name} is not chosen yet: run with --tune first")
     return max(found, key=lambda variant: found[variant])
 

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 SIGHTLINE = Path(sys.executable).with_name("sightline")
-RECIPE = "retrieve/arcface"
 BACKBONE = "mobilenetv2_100"
 DIMENSION = 512
 PACKAGES = ("sightline", "torch", "torchvision", "timm", "numpy")
@@ -44,6 +43,7 @@ def main() -> None:
     options.add_argument("--size", type=int, default=128)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--epochs", type=int, default=6)
+    options.add_argument("--recipe", default="retrieve/arcface")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--out", type=Path, required=True, help="the .npy to write")
     options.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="more, for the command")
@@ -61,7 +61,7 @@ def main() -> None:
         "seconds": {"train": trained - started, "embed": time.perf_counter() - trained},
         "peak_MiB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
         "settings": {
-            "recipe": RECIPE,
+            "recipe": given.recipe,
             "size": given.size,
             "epochs": given.epochs,
             "overrides": settings_of(given),
@@ -87,7 +87,7 @@ def train_command(given: argparse.Namespace, place: Path) -> list[str]:
         f"output.exp_dir={place / 'runs'}",
         f"output.logs_dir={place / 'logs'}",
     ]
-    return [str(SIGHTLINE), "train", RECIPE, *places, *settings_of(given)]
+    return [str(SIGHTLINE), "train", given.recipe, *places, *settings_of(given)]
 
 
 def settings_of(given: argparse.Namespace) -> list[str]:

@@ -84,9 +84,7 @@ def shown_paths(manifest: Manifest, run: RunFolder) -> list[str]:
 
 def _units(manifest: Manifest, config: TaskConfig) -> npt.NDArray[np.int64] | None:
     """Codes (N,) of the groups that bootstrap intervals resample; None: images."""
-    data = config.data
-    grouped = data.group_col or data.group_pattern or data.manifest
-    if not grouped or (manifest.group.codes < 0).all():
+    if not config.data.names_groups or (manifest.group.codes < 0).all():
         return None
     codes = manifest.group.codes.astype(np.int64)
     alone = codes < 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from sightline.config import load_config
 from sightline.data.dataset import open_images
+from sightline.data.decoding import every_bad_file_named
 from sightline.data.images import Images
 from sightline.data.manifest import Manifest
 from sightline.data.readers import read_manifest
@@ -85,7 +86,8 @@ def index_source(  # noqa: PLR0913 (what may be said on the command line)
         return open_images(rows, read, size=size, cache_dir=folder, say=lambda _: None)[0]
 
     paths = [str(samples.file(row)) for row in range(len(samples))]
-    _write(target, predictor, samples, opened, settings=settings, paths=paths)
+    with every_bad_file_named(samples, shorter_side=predictor.config.train.img_size):
+        _write(target, predictor, samples, opened, settings=settings, paths=paths)
     say(f"index {target}: {_in_words(samples)}")
     return target
 
@@ -133,8 +135,8 @@ def _write(
     }
     with GalleryWriter(target, model=model, settings=settings) as writer:
         for start in range(0, len(samples), ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(samples)))
-            part = samples.select(rows)
+            rows = range(start, min(start + ROWS_AT_ONCE, len(samples)))
+            part = samples.select(np.array(rows))
             used, _ = predictor.answer(part, open_pictures)
             within = range(len(part))
             writer.append(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.data.dataset import open_images
+from sightline.data.decoding import every_bad_file_named
 from sightline.data.image_files import list_images
 from sightline.data.images import Images
 from sightline.data.manifest import Manifest, shortened
@@ -103,7 +104,8 @@ def predict_samples(
         size, folder = config.train.img_size, config.data.cache_dir or cache_folder()
         return open_images(rows, settings, size=size, cache_dir=folder, say=note)[0]
 
-    used, _ = predictor.answer(samples, opened)
+    with every_bad_file_named(samples, shorter_side=predictor.config.train.img_size):
+        used, _ = predictor.answer(samples, opened)
     class_names = tuple(predictor.run.info["data"]["classes"])
     table = predictor.task.predict([used], class_names, decision)
     if heat_maps is not None:

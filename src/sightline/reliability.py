@@ -16,8 +16,8 @@ from sightline.random_numbers import generator
 from sightline.runs import History, RunFolder, file_hash
 from sightline.tasks.retrieval_answers import answers_in, answers_without_own_class
 from sightline.tasks.retrieval_decision import FittedReliability, write_reliability
+from sightline.tasks.retrieval_judging import judge
 from sightline.tasks.retrieval_protocol import left_out
-from sightline.tasks.retrieval_scoring import judge
 from sightline.tasks.retrieve_config import AnswerConfig, RetrieveConfig
 from sightline.trained import require_answers
 from sightline.trained.predictor import Predictor, create_predictor

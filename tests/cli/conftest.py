@@ -161,13 +161,20 @@ def newest(exp_dir: Path | str = "experiments/train") -> dict[str, Any]:
 
 
 def trained_below(base: Path, pictures: Path, cache: Path, *settings: str) -> Path:
-    """Train with pictures, and return the folder that was worked in."""
+    """Train a classifier with pictures, and return the folder that was worked in."""
+    command = ("train", "classify/digits", *TINY, "data.root=pictures", "project.name=tiny")
+    return worked_below(base, pictures, cache, *command, "--test", *settings)
+
+
+def worked_below(base: Path, pictures: Path, cache: Path, *command: str) -> Path:
+    """Give a command in a folder with a copy of pictures, and return the folder."""
     shutil.copytree(pictures, base / "pictures")
     before, saved = Path.cwd(), os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(cache)
     os.chdir(base)
     try:
-        train("data.root=pictures", "project.name=tiny", "--test", *settings)
+        outcome = run_here(*command)
+        assert outcome.code == 0, outcome.said
     finally:
         os.chdir(before)
         os.environ.pop("XDG_CACHE_HOME")

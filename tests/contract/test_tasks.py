@@ -58,9 +58,9 @@ class Bench:
         torch.manual_seed(0)
         self.model = self.task.create_model(self.config, self.names, trained=False)
 
-    def loader(self, split: str, *, training: bool) -> ImageLoader:
+    def loader(self, *splits: str, training: bool) -> ImageLoader:
         images, _ = open_images(
-            self.dataset.part(split),
+            self.dataset.part(*splits),
             self.config.data,
             size=self.config.train.img_size,
             cache_dir=self.folder,
@@ -118,8 +118,9 @@ def test_every_task_has_a_small_recipe_here_and_one_that_ships() -> None:
 def test_training_gives_finite_losses_and_names_its_metric(bench: Bench) -> None:
     trainer = bench.trainer(bench.model)
     before = copy.deepcopy(bench.model.state_dict())
+    judged = bench.task.validation_splits(bench.dataset, bench.config)
     (row,) = trainer.fit(
-        bench.loader("fit", training=True), bench.loader("val", training=False), num_epochs=1
+        bench.loader("fit", training=True), bench.loader(*judged, training=False), num_epochs=1
     )
     assert np.isfinite([row["train_loss"], row["valid_loss"]]).all()
     assert np.isfinite(row[bench.config.train.monitor or "valid_loss"])

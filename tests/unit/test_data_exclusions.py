@@ -226,3 +226,14 @@ def test_sizes_are_those_of_the_headers(
     assert list(problems) == [names.index("c/0_0.jpg")]
     assert (sizes[list(problems)] == 0).all()
     assert (np.delete(sizes, [names.index("b/2_1.jpg"), *problems], axis=0) == (40, 30)).all()
+
+
+def test_the_first_by_id_stands_for_its_object(photos: Path) -> None:
+    picture(photos / "a/1_0.jpg", 9, 9)
+    (photos / "a/1_2.jpg").write_bytes(b"no picture")
+    section = config(photos, on_bad_image="skip")
+    assert reasons(prepare_dataset(section, seed=0)) == {
+        "a/1_0.jpg": "smaller than 25: 9x9",
+        "a/1_1.jpg": "same object as a/1_0.jpg",
+        "a/1_2.jpg": "unreadable: not a picture in a known format",
+    }

@@ -47,6 +47,11 @@ def test_all_right_accepts_all() -> None:
     assert found.lower_bound == pytest.approx((0.05 / 9) ** (1 / 500))
 
 
+def test_all_answers_are_accepted_where_they_are_good_enough_and_few() -> None:
+    found = choose_threshold(np.linspace(0.3, 1, 18), np.ones(18, bool), 0.7)
+    assert (found.accepted, found.coverage) == (18, 1.0)
+
+
 def test_the_bound_is_that_of_the_binomial() -> None:
     sure, correct = draw(300, seed=3)
     found = choose_threshold(sure, correct, 0.8)

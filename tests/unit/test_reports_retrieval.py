@@ -16,6 +16,7 @@ from PIL import Image
 
 from sightline.reports.record import read_run_record
 from sightline.reports.retrieval_figures import class_search_figure, write_retrieval_figures
+from sightline.reports.retrieval_map import COLOURS as MAP_COLOURS
 from sightline.reports.retrieval_map import MARKS, mark_of, read_embedding_map
 from sightline.reports.retrieval_pictures import Thumbnails
 from sightline.reports.retrieval_rows import (
@@ -500,6 +501,14 @@ def test_many_classes_share_a_grey(tmp_path: Path) -> None:
     assert len({mark_of(place) for place in range(MARKS)}) == MARKS
     assert "8 other classes 8" in text
     assert "The 12 classes with the most points have a mark of their own." in text
+
+
+def test_page_and_figures_have_the_same_colours(page: str) -> None:
+    light = page.split("@media")[0]
+
+    assert [f"--m{place}: {colour};" in light for place, colour in enumerate(MAP_COLOURS)] == (
+        [True] * len(MAP_COLOURS)
+    )
 
 
 def test_maps_of_other_things_and_torn_files_do_no_harm(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections import deque
@@ -91,7 +92,23 @@ def undecodable(images: Images, *, workers: int | None) -> list[BadImage]:
     return [one for _, failed in chunks for one in failed]
 
 
-def require_decodable(manifest: Manifest, bad: Sequence[BadImage]) -> None:
+@contextlib.contextmanager
+def every_bad_file_named(manifest: Manifest, *, shorter_side: int) -> Iterator[None]:
+    """Where the block stops at a file that cannot be decoded, list all of them in the error."""
+    try:
+        yield
+    except DataError:
+        bad = undecodable(Images(manifest, shorter_side), workers=None)
+        require_decodable(manifest, bad, remedy="repair or remove them")
+        raise
+
+
+def require_decodable(
+    manifest: Manifest,
+    bad: Sequence[BadImage],
+    *,
+    remedy: str = "repair or remove them, or leave them out with data.on_bad_image=skip",
+) -> None:
     """Raise DataError, listing every file, if there are images that cannot be decoded."""
     if not bad:
         return
@@ -99,7 +116,7 @@ def require_decodable(manifest: Manifest, bad: Sequence[BadImage]) -> None:
         f"{len(bad)} of {len(manifest)} images cannot be decoded.",
         got="\n            ".join(f"{manifest.path[one.row]} ({one.reason})" for one in bad),
         where=manifest.root,
-        remedy="repair or remove them, or leave them out with data.on_bad_image=skip",
+        remedy=remedy,
     )
 
 

@@ -39,6 +39,11 @@ class RetrievalDataConfig(DataConfig):
     """Least width and height in pixels; an object with a smaller picture is left out with all its
     pictures, and listed in excluded.csv. A manifest is used as it is."""
 
+    @property
+    def names_groups(self) -> bool:
+        """Whether something says which pictures show one object; file names do by default."""
+        return self.objects == "file_name" or super().names_groups
+
     @model_validator(mode="after")
     def _check_retrieval_keys(self) -> Self:
         for key, why in _UNREAD.items():

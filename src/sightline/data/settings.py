@@ -80,7 +80,7 @@ class DataConfig(Section):
     mask_col: str | None = None
     """The table's column of mask files, relative to the picture folder (anomaly detection)."""
     manifest: Path | None = None
-    """A table written by `sightline split`: samples with splits and a hash of each file's
+    """A table, or a folder of one, written by `sightline split`: splits and a hash of each file's
     content."""
     digits: Path | None = None
     """A folder that holds, or is to hold, the handwritten digits bundled with scikit-learn."""
@@ -125,6 +125,11 @@ class DataConfig(Section):
     def evaluation_view(self, seed: int) -> Callable[[Pixels, str], Pixels] | None:
         """What changes some evaluation pictures (made defects); for most data nothing."""
         return None
+
+    @property
+    def names_groups(self) -> bool:
+        """Whether something says which pictures belong together, beside identical files."""
+        return bool(self.group_col or self.group_pattern or self.manifest)
 
     @property
     def source(self) -> Source:

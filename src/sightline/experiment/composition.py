@@ -116,10 +116,9 @@ def loader_for(
     training: bool,
     view: TestView | None = None,
 ) -> ImageLoader:
-    """Batches for fitting (augmented, as the task plans) or for evaluation (perhaps a test view)."""
+    """Batches for fitting (augmented, as the task plans) or for evaluation (one test view)."""
     here, data, on_gpu = process(), config.data, device.type == "cuda"
-    workers = data.workers
-    if workers is None:
+    if (workers := data.workers) is None:
         workers = default_workers(cached=images.store is not None, on_gpu=on_gpu)
     batch_size = config.train.images_per_batch
     shown: Callable[..., Any] | None = view
@@ -179,8 +178,7 @@ def _train_in(session: Session) -> None:
     if first and not (run.path / SPLITS_FILE).exists():
         write_splits(dataset.manifest, run.path / SPLITS_FILE, hashes=dataset.hashes)
         if dataset.excluded:
-            root = dataset.manifest.root
-            write_excluded(dataset.excluded, run.path / EXCLUDED_FILE, root=root)
+            write_excluded(dataset.excluded, run.path / EXCLUDED_FILE, root=dataset.manifest.root)
     if first:
         record_changes(run, config)
         announce(session)

@@ -42,4 +42,4 @@ def embedding_map(
         perplexity = min(_PERPLEXITY, (len(chosen) - 1) / 3)
         mapper = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=seed % 2**32)
         places = mapper.fit_transform(vectors).astype(np.float32)
-    return {"map": places, "map_ids": np.array([str(ids[row]) for row in chosen])}
+    return {"map": places, "map_ids": np.array([str(ids[row]) for row in chosen.tolist()])}

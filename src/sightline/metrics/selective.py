@@ -41,12 +41,14 @@ def choose_threshold(
 ) -> Acceptance:
     """Return the lowest threshold whose given answers are right often enough, but for `delta`.
 
-    Selection with guaranteed risk of Geifman & El-Yaniv, Selective Classification for Deep Neural
-    Networks (2017), algorithm 1: a binary search over the thresholds, each test made at delta
-    divided by the number of tests (the union bound), with the exact binomial bound of Clopper &
-    Pearson (1934). ``confidence`` (N,) in 0..1 and ``correct`` (N,) are of images the model was
-    not trained on; ``accept_accuracy`` is in (0, 1). Raises DataError when no threshold reaches
-    it, with the best that was found.
+    Selection with guaranteed risk as by Geifman & El-Yaniv, Selective Classification for Deep
+    Neural Networks (2017): some thresholds are tested, each at delta divided by their number (the
+    union bound), with the exact binomial bound of Clopper & Pearson (1934). Their algorithm 1
+    searches for the threshold by halving, which goes astray where few answers are above the middle
+    one; here as many thresholds as halving would try are tested, spread evenly over the answers
+    that they accept, all of them among these. ``confidence`` (N,) in 0..1 and ``correct`` (N,) are
+    of images the model was not trained on; ``accept_accuracy`` is in (0, 1). Raises DataError when
+    no threshold reaches it, with the best that was found.
     """
     sure, right = _checked(confidence, correct)
     if not (0 < accept_accuracy < 1 and 0 < delta < 1):
@@ -60,29 +62,25 @@ def choose_threshold(
     first = np.searchsorted(sure[order], thresholds)
     accepted = len(sure) - first
     hits = np.cumsum(right[order][::-1])[::-1][first]
-    # A binary search over d thresholds makes at most this many tests.
-    bounds = _lower_bounds(hits, accepted, delta / len(thresholds).bit_length())
-    found, low, high = None, 0, len(thresholds)
-    while low < high:
-        middle = (low + high) // 2
-        if bounds[middle] >= accept_accuracy:
-            found = high = middle
-        else:
-            low = middle + 1
-    options = [
-        Acceptance(
-            float(thresholds[one]),
-            float(accepted[one] / len(sure)),
-            float(hits[one] / accepted[one]),
-            len(sure),
-            int(accepted[one]),
-            float(bounds[one]),
-        )
-        for one in (int(bounds.argmax()) if found is None else found,)
-    ]
-    if found is None:
-        raise _unreachable(options[0], accept_accuracy, delta)
-    return options[0]
+    tests = len(thresholds).bit_length()
+    # By the number of accepted answers and not by the value, and by no truth.
+    wanted = len(sure) * np.arange(tests, 0, -1) / tests
+    tried = np.unique([int(np.abs(accepted - one).argmin()) for one in wanted])
+    bounds = _lower_bounds(hits[tried], accepted[tried], delta / len(tried))
+    passing = np.flatnonzero(bounds >= accept_accuracy)
+    place = int(passing[0]) if len(passing) else int(bounds.argmax())
+    one = int(tried[place])
+    best = Acceptance(
+        float(thresholds[one]),
+        float(accepted[one] / len(sure)),
+        float(hits[one] / accepted[one]),
+        len(sure),
+        int(accepted[one]),
+        float(bounds[place]),
+    )
+    if not len(passing):
+        raise _unreachable(best, accept_accuracy, delta)
+    return best
 
 
 def confidence_bins(confidence: npt.ArrayLike) -> list[str]:

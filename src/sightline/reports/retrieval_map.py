@@ -136,7 +136,7 @@ def _on_page(points: list[MapPoint]) -> tuple[list[tuple[float, float]], float]:
     spans = np.maximum(high - low, 1e-9)
     height = WIDTH * float(np.clip(spans[1] / spans[0], _FLATTEST, _TALLEST))
     room = np.array([WIDTH, height]) - 2 * MARGIN
-    centred = (spots - (low + high) / 2) * (room / spans)
+    centred = (spots - (low + high) / 2) * float((room / spans).min())
     # Downwards on a page is upwards on a map.
     placed = np.array([WIDTH, height]) / 2 + centred * (1, -1)
     return [(round(float(x), 1), round(float(y), 1)) for x, y in placed], round(height, 1)

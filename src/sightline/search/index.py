@@ -51,6 +51,9 @@ class Index(Protocol):
     def save(self, folder: Path) -> State:
         """Write what cannot be had from the embeddings alone; what load_index needs of it."""
 
+    def close(self) -> None:
+        """Let go of a database that only one process may have open; nothing for other engines."""
+
 
 class ExactIndex:
     """Compares every query with every vector; nothing is built, and nothing is missed."""
@@ -83,6 +86,9 @@ class ExactIndex:
     def save(self, folder: Path) -> State:
         """Nothing: the embeddings are all there is."""
         return {}
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def build_index(

@@ -6,20 +6,18 @@ answers are those of the exact engine up to rounding.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sightline.errors import DataError, MissingExtraError, RunError
+from sightline.errors import DataError, RunError
 from sightline.search.index import Array, State
+from sightline.search.milvus_connection import connect, release, reported, server_address
 from sightline.search.neighbours import Metric, Neighbours
 from sightline.search.rescoring import best_of, queries_at_once, require_searchable, unit_length
 from sightline.search.settings import Engine, IndexSettings
@@ -50,11 +48,12 @@ class MilvusIndex:
         self.embeddings, self.metric, self.settings = embeddings, metric, settings
         self.uri, self.collection = uri, collection
         self._client: Any = None
+        self._address = ""
 
     @property
     def size(self) -> int:
         """Vectors in the database."""
-        with _reported(self.uri):
+        with reported(self.uri):
             found = self._connected().query(
                 self.collection, filter="", output_fields=["count(*)"], consistency_level="Strong"
             )
@@ -63,7 +62,7 @@ class MilvusIndex:
     @property
     def dimension(self) -> int:
         """Numbers of each vector in the database."""
-        with _reported(self.uri):
+        with reported(self.uri):
             fields = self._connected().describe_collection(self.collection)["fields"]
         return next(int(one["params"]["dim"]) for one in fields if one["name"] == "embedding")
 
@@ -92,22 +91,19 @@ class MilvusIndex:
         return {"collection": self.collection}
 
     def close(self) -> None:
-        """Let go of the database, which only one process may have open where it is a file."""
+        """Let go of the database; asked again, this or another index opens it again.
+
+        Where it is a file only one process may have it open, and nobody may move it.
+        """
         if self._client is not None:
             self._client.close()
             self._client = None
-
-    def drop(self) -> None:
-        """Remove the collection from the database."""
-        with _reported(self.uri):
-            self._connected().drop_collection(self.collection)
-        self.close()
+        release(self.uri)
 
     def _search(self, queries: Array, k: int) -> Neighbours:
-        asked = unit_length(queries) if self.metric == "cosine" else queries
-        with _reported(self.uri):
+        with reported(self.uri):
             answers = self._connected().search(
-                self.collection, data=list(asked), limit=k, anns_field="embedding",
+                self.collection, data=list(queries), limit=k, anns_field="embedding",
                 output_fields=["row"], consistency_level="Strong",
             )  # fmt: skip
         if any(len(answer) != k for answer in answers):
@@ -122,8 +118,10 @@ class MilvusIndex:
         return best_of(queries, self.embeddings, rows, k, metric=self.metric)
 
     def _connected(self) -> Any:
-        if self._client is None:
-            self._client = _client(self.uri)
+        address = server_address(self.uri)
+        # Whoever closed the file before has ended what answered at the old address.
+        if self._client is None or address != self._address:
+            self._client, self._address = connect(address), address
             self._client.load_collection(self.collection)
         return self._client
 
@@ -140,8 +138,8 @@ def build_milvus(embeddings: Array, *, metric: Metric, settings: IndexSettings) 
     )
     if folder is not None:
         weakref.finalize(index, shutil.rmtree, folder, ignore_errors=True)
-    with _reported(uri):
-        _fill(_client(uri), embeddings, metric=metric, collection=collection)
+    with reported(uri):
+        _fill(connect(server_address(uri)), embeddings, metric=metric, collection=collection)
     return index
 
 
@@ -160,8 +158,8 @@ def load_milvus(
             where=folder,
             remedy="copy the folder again, or build the index anew",
         )
-    with _reported(uri):
-        client = _client(uri)
+    with reported(uri):
+        client = connect(server_address(uri))
         there = client.has_collection(index.collection)
         client.close()
     if not there:
@@ -193,40 +191,6 @@ def _fill(client: Any, embeddings: Array, *, metric: Metric, collection: str) ->
         )
     client.flush(collection)
     client.close()
-
-
-def _client(uri: str) -> Any:
-    try:
-        import pymilvus
-
-        if "://" not in uri:
-            import milvus_lite  # noqa: F401 (what answers where the address is a file)
-    except ImportError as error:
-        raise MissingExtraError(error.name or "pymilvus", "milvus", "Engine milvus") from error
-    return pymilvus.MilvusClient(uri)
-
-
-@contextmanager
-def _reported(uri: str) -> Iterator[None]:
-    """Turn what Milvus raises in the block into one RunError; its own log of it is left out."""
-    try:
-        from pymilvus.exceptions import MilvusException
-    except ImportError as error:
-        raise MissingExtraError("pymilvus", "milvus", "Engine milvus") from error
-    log = logging.getLogger("pymilvus")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except MilvusException as error:
-        raise RunError(
-            "Milvus did not do what it was asked.",
-            got=str(error).splitlines()[0],
-            where=uri,
-            remedy="see that the server runs, or that no other process has the database open",
-        ) from error
-    finally:
-        log.setLevel(before)
 
 
 def _require_few(k: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHUNK = 32
+CHUNK = 64
 """Rows of the gallery of which only the best score is kept: a row of a table of 1/32 the size."""
 
 

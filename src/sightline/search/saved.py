@@ -67,7 +67,9 @@ def open_gallery(
 
 def verify_gallery(folder: Path | str, *, model_sha256: str | None = None) -> list[str]:
     """Open the gallery with every check, and return what was checked, a sentence each."""
-    return _open(Path(folder), model_sha256=model_sha256, verify=True).checked
+    opened = _open(Path(folder), model_sha256=model_sha256, verify=True)
+    opened.index.close()
+    return opened.checked
 
 
 def _open(folder: Path, *, model_sha256: str | None, verify: bool) -> Opened:

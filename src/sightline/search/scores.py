@@ -155,13 +155,13 @@ def _products_in_turn(queries: Tensor, chunks: Tensor, gallery: Vectors, table: 
     """Products (P, CHUNK), one chunk after the other: each is read once, where it lies."""
     products = queries.new_zeros(len(queries), CHUNK)
     numbers, sizes = chunks.unique_consecutive(return_counts=True)
+    first, last = table.first, table.first + len(table.rows)
     row = 0
     for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
-        start = number * CHUNK
-        stop = min(start + CHUNK, len(table.rows))
-        vectors = gallery.block(table.first + start, table.first + stop)
-        mine = slice(row, row + size)
-        torch.mm(queries[mine], vectors.T, out=products[mine, : stop - start])
+        start = first + number * CHUNK
+        vectors = gallery.block(start, min(start + CHUNK, last))
+        into = products[row : row + size, : last - start]
+        torch.mm(queries[row : row + size], vectors.T, out=into)
         row += size
     return products
 

@@ -24,6 +24,7 @@ class Vectors:
 
     def __init__(self, table: Tensor, device: torch.device) -> None:
         self.table, self.device = table, device
+        self._as_it_is = table.dtype == torch.float32 and table.device == device
         # float64, which the last step is computed in, does not exist on every device.
         self.home = torch.device("cpu") if table.device.type == "mps" else table.device
 
@@ -37,7 +38,8 @@ class Vectors:
 
     def block(self, start: int, stop: int) -> Tensor:
         """Rows as float32 on the device; a view where they are that already."""
-        return self.table[start:stop].to(self.device).float()
+        rows = self.table[start:stop]
+        return rows if self._as_it_is else rows.to(self.device).float()
 
     def take(self, rows: Tensor) -> Tensor:
         """Some rows as float32 at home."""

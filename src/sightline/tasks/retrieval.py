@@ -22,9 +22,10 @@ from sightline.models.freezing import freeze_matching
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.retrieval_answers import answers_from
 from sightline.tasks.retrieval_decision import RetrievalDecision, read_decision
+from sightline.tasks.retrieval_evidence import found_by
 from sightline.tasks.retrieval_protocol import choose_protocol, coded, labels_of
 from sightline.tasks.retrieval_result import RetrievalResult
-from sightline.tasks.retrieval_scoring import found_by, retrieval_result
+from sightline.tasks.retrieval_scoring import retrieval_result
 from sightline.tasks.retrieval_trainer import (
     RetrievalTrainer,
     embed_batch,

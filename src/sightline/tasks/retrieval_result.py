@@ -15,50 +15,10 @@ from sightline.metrics.classification import classification_scores, confusion_ma
 from sightline.metrics.intervals import Estimate
 from sightline.metrics.reliability import Reliability
 from sightline.metrics.retrieval import RetrievalScores
+from sightline.tasks.retrieval_evidence import Found
 
 MOST_CLASSES_IN_TABLE = 300
 """Above it a matrix of confusions is too large to be looked at, or kept."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found for each query: its answer, and the evidence for it."""
-
-    predictions: list[str]
-    confidence: npt.NDArray[Any]
-    distance: npt.NDArray[Any]
-    margin: npt.NDArray[Any]
-    verdicts: list[str]
-    """accept or ask again; empty without thresholds."""
-    neighbours: list[list[tuple[str, str, float]]]
-    """Id, label and distance of the nearest gallery pictures."""
-
-    columns: tuple[str, ...] = ("prediction", "confidence", "verdict", "distance", "margin")
-
-    def row(self, place: int) -> list[Any]:
-        """The answer to one query in the order of `columns`."""
-        return [
-            self.predictions[place],
-            round(float(self.confidence[place]), 6),
-            self.verdicts[place],
-            _rounded(self.distance[place]),
-            round(float(self.margin[place]), 6),
-        ]
-
-    def evidence_columns(self) -> list[str]:
-        """Names for id, label and distance of each neighbour that is written down."""
-        most = max((len(one) for one in self.neighbours), default=0)
-        names = ("nearest_{}", "nearest_{}_label", "nearest_{}_distance")
-        return [name.format(place) for place in range(1, most + 1) for name in names]
-
-    def evidence(self, place: int) -> list[Any]:
-        """Id, label and distance of each neighbour of one query, filled up with nothing."""
-        cells = [
-            cell
-            for one, label, distance in self.neighbours[place]
-            for cell in (one, label, _rounded(distance))
-        ]
-        return cells + [""] * (len(self.evidence_columns()) - len(cells))
 
 
 @dataclass(frozen=True)
@@ -166,7 +126,3 @@ def _estimate_in_words(one: dict[str, Any]) -> str:
     return str(
         Estimate(one["value"], one["low"], one["high"], one["n"], one["unit"], one["confidence"])
     )
-
-
-def _rounded(value: float) -> float | str:
-    return round(float(value), 6) if np.isfinite(value) else ""

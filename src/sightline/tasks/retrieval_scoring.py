@@ -5,12 +5,11 @@ Q queries, N gallery rows, D embedding size.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sightline.data.manifest import Manifest
 from sightline.metrics.embedding_map import embedding_map
 from sightline.metrics.grouped_means import class_means, mean_estimate
 from sightline.metrics.intervals import Estimate
@@ -18,36 +17,15 @@ from sightline.metrics.reliability import false_accept_estimate
 from sightline.metrics.retrieval import RetrievalScores, retrieval_scores
 from sightline.metrics.voting import Votes
 from sightline.tasks.retrieval_answers import (
-    NO_ROW,
     Answers,
     answers_in,
     answers_without_own_class,
 )
-from sightline.tasks.retrieval_decision import RetrievalDecision
-from sightline.tasks.retrieval_protocol import (
-    Searched,
-    coded,
-    is_own_gallery,
-    labels_of,
-    left_out,
-)
-from sightline.tasks.retrieval_result import Found, RetrievalResult
+from sightline.tasks.retrieval_evidence import found_by
+from sightline.tasks.retrieval_judging import Judged, judge
+from sightline.tasks.retrieval_result import RetrievalResult
 from sightline.tasks.retrieve_config import RetrieveConfig
 from sightline.tasks.task import Truth
-
-ACCEPT, ASK_AGAIN = "accept", "ask again"
-
-
-class Judged(NamedTuple):
-    """Queries with the gallery they are judged in, and what the gallery's rows are called."""
-
-    searched: Searched
-    gallery_ids: npt.NDArray[Any]
-    gallery_labels: npt.NDArray[Any]
-    about: dict[str, Any]
-    names: npt.NDArray[Any]
-    """(C,) the classes in the coding of the labels."""
-    own_gallery: bool
 
 
 def retrieval_result(rows: dict[str, Any], truth: Truth, config: RetrieveConfig) -> RetrievalResult:
@@ -92,93 +70,6 @@ def retrieval_result(rows: dict[str, Any], truth: Truth, config: RetrieveConfig)
         thresholds=thresholds,
         maps=embedding_map(rows["embeddings"], rows["ids"], seed=config.project.seed),
     )
-
-
-def judge(
-    samples: Manifest,
-    embeddings: npt.NDArray[np.float32],
-    decision: RetrievalDecision | None,
-    config: RetrieveConfig,
-) -> Judged:
-    """The gallery in which a split's queries (Q, D) are judged."""
-    if decision is not None and set(samples.split.tolist()) == {_VAL}:
-        decision = decision.of_training()
-    labels = [samples.label.text(row) for row in range(len(samples))]
-    known = set() if decision is None else {str(one) for one in decision.gallery.labels}
-    if decision is None or is_own_gallery(labels_of(samples), known):
-        return _among_themselves(samples, embeddings, labels, config)
-    gallery = decision.gallery
-    names, (asked, shown) = coded(labels, gallery.labels)
-    splits = sorted({str(one) for one in gallery.splits})
-    said = " and ".join({"fit": "train"}.get(one, one) for one in splits) or "given"
-    return Judged(
-        Searched(embeddings, np.asarray(gallery.embeddings), asked, shown),
-        gallery.ids,
-        gallery.labels,
-        _about("train", f"the pictures of {said}", shown),
-        names,
-        own_gallery=False,
-    )
-
-
-def found_by(
-    answers: Answers,
-    *,
-    gallery_ids: npt.NDArray[Any],
-    gallery_labels: npt.NDArray[Any],
-    names: npt.NDArray[Any],
-    evidence: int,
-    thresholds: Any,
-) -> Found:
-    """The answers in words, and the nearest gallery pictures of each as evidence."""
-    votes = answers.votes
-    accepted = None
-    if thresholds is not None and thresholds.max_distance is not None:
-        accepted = thresholds.accepts(*votes.criteria)
-    neighbours = [
-        [
-            (str(gallery_ids[row]), str(gallery_labels[row]), float(distance))
-            for row, distance in zip(rows[:evidence], distances[:evidence], strict=True)
-            if row != NO_ROW
-        ]
-        for rows, distances in zip(answers.rows.tolist(), answers.distances.tolist(), strict=True)
-    ]
-    return Found(
-        predictions=[str(names[code]) if code >= 0 else "" for code in votes.winner.tolist()],
-        confidence=votes.confidence,
-        distance=votes.nearest,
-        margin=votes.margin,
-        verdicts=[""] * len(votes.winner)
-        if accepted is None
-        else [ACCEPT if one else ASK_AGAIN for one in accepted.tolist()],
-        neighbours=neighbours,
-    )
-
-
-_VAL = 4
-
-
-def _among_themselves(
-    samples: Manifest,
-    embeddings: npt.NDArray[np.float32],
-    labels: list[str],
-    config: RetrieveConfig,
-) -> Judged:
-    names, (codes,) = coded(labels)
-    hidden = left_out(samples, config.eval.leave_out)
-    without = "itself" if config.eval.leave_out == "picture" else "the pictures of its object"
-    return Judged(
-        Searched(embeddings, embeddings, codes, codes, (hidden, hidden)),
-        samples.id,
-        names[codes],
-        _about("own", f"the other queries, without {without}", codes),
-        names,
-        own_gallery=True,
-    )
-
-
-def _about(kind: str, said: str, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    return {"kind": kind, "said": said, "pictures": len(labels), "classes": len(np.unique(labels))}
 
 
 class _Estimates:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sightline.data.dataset import Dataset
+from sightline.losses.cross_batch_memory import CrossBatchMemory
 from sightline.losses.margin_softmax import margin_at, margin_cross_entropy
 from sightline.losses.supervised_contrastive import supervised_contrastive
 from sightline.losses.triplet import batch_hard_triplet
@@ -30,6 +31,7 @@ class RetrievalTrainer(BaseTrainer):
     """Trains an Embedder; its loss_fn is the memory of earlier batches, or None."""
 
     model: Embedder
+    loss_fn: CrossBatchMemory | None
     settings: RetrieveConfig
     steps_per_epoch: int
     protocol: Protocol
@@ -94,8 +96,7 @@ class RetrievalTrainer(BaseTrainer):
         """Earlier batches, once the backbone learns: embeddings of a resting one soon are stale."""
         if self.loss_fn is None or epoch <= self.settings.train.frozen_epochs:
             return None
-        found: tuple[Tensor, Tensor] | None = self.loss_fn.recall()
-        return found
+        return self.loss_fn.recall()
 
     def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
         """Keep a batch, those of the other processes too, so that all remember the same."""

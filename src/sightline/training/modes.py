@@ -11,8 +11,8 @@ def set_training_mode(model: nn.Module, *, freeze_norm_statistics: bool = False)
 
     In eval mode stay: each part that has parameters none of which is trained, with its dropout and
     BatchNorm layers; and, with `freeze_norm_statistics`, every BatchNorm layer (its scale and shift
-    still learn) but those whose class says `starts_fresh`, which have no statistics to keep. Call it
-    again after freezing, unfreezing or an evaluation.
+    still learn) but those whose class says `starts_fresh`, which have no statistics to keep. Call
+    it again after freezing, unfreezing or an evaluation.
     """
     model.train()
     _rest_frozen_parts(model)
