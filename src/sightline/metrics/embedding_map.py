@@ -29,6 +29,7 @@ def embedding_map(
     if len(embeddings) < _FEWEST:
         return {}
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     random = np.random.default_rng(seed)
     chosen = np.arange(len(embeddings))
@@ -41,5 +42,8 @@ def embedding_map(
     else:
         perplexity = min(_PERPLEXITY, (len(chosen) - 1) / 3)
         mapper = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=seed % 2**32)
-        places = mapper.fit_transform(vectors).astype(np.float32)
+        # Threads that wait for each other in each of a thousand short steps cost fifty times as
+        # much where the machine has other work.
+        with threadpool_limits(1):
+            places = mapper.fit_transform(vectors).astype(np.float32)
     return {"map": places, "map_ids": np.array([str(ids[row]) for row in chosen.tolist()])}

@@ -50,7 +50,7 @@ def score_errors(queries: Lengths, chunks: Lengths, *, metric: Metric, size: int
     lengths, and as much as two distances can differ that are equal in float32.
     """
     summing = _SAFETY * (size + 16) * _UNIT
-    inputs = _rounding_of_inputs()
+    inputs = _rounding_of_inputs(queries.whole.device.type)
     products = summing + _SAFETY * inputs * (2 + inputs)
     if metric == "cosine":
         return torch.full_like(queries.whole, products + summing + _EQUAL)
@@ -75,8 +75,10 @@ def rounding_errors(queries: Lengths, chunks: Lengths, *, metric: Metric) -> Ten
     return errors
 
 
-def _rounding_of_inputs() -> float:
-    """Relative error of a factor where torch may round float32 before it multiplies."""
-    return {"highest": 0.0, "high": 2.0**-11, "medium": 2.0**-8}[
-        torch.get_float32_matmul_precision()
-    ]
+def _rounding_of_inputs(device: str) -> float:
+    """Relative error of a factor where torch was told that it may round before it multiplies."""
+    backends = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}
+    if device not in backends:
+        return 0.0
+    told = backends[device].matmul.fp32_precision
+    return {"tf32": 2.0**-11, "bf16": HALF_UNIT}.get(told, 0.0)

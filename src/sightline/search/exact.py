@@ -28,7 +28,7 @@ from sightline.search.vectors import Array, Vectors, as_table
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-_WORTHWHILE = 8
+_WORTHWHILE = 4
 """Chunks for each neighbour below which every distance is computed."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CHUNK = 64
-"""Rows of the gallery of which only the best score is kept: a row of a table of 1/32 the size."""
+"""Rows of the gallery of which only the best score is kept."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def plan_search(queries: int, rows: int, size: int, *, k: int, memory: int) -> P
     Half is for the table, an eighth for the queries made ready, the rest for one step at a time.
     """
     numbers = memory // 4
-    piece, block = 1024, min(1024, max(1, queries))
+    piece, block = 1024, min(2048, max(1, queries))
     while piece * block + 2 * piece * size > numbers // 8 and piece > CHUNK:
         piece //= 2
     while piece * block > numbers // 8 and block > 1:
