@@ -232,9 +232,9 @@ def test_means_are_those_of_plain_loops(seed: int, n: int) -> None:
 
 
 def test_the_interval_covers_the_truth() -> None:
-    """Over 100 samples of known mean: images, groups whose images agree, and classes."""
+    """Over 60 samples of known mean: images, groups whose images agree, and classes."""
     held = np.zeros(3)
-    for seed in range(100):
+    for seed in range(60):
         random = np.random.default_rng(seed)
         images = random.random(80) < 0.7
         objects = np.repeat(random.random(60) < 0.7, 4)
@@ -242,15 +242,15 @@ def test_the_interval_covers_the_truth() -> None:
         by_class = random.random(200) < np.where(classes == 0, 0.8, 0.4)
         for at, (estimate, truth) in enumerate(
             (
-                (mean_estimate(images, resamples=150, seed=seed), 0.7),
-                (mean_estimate(objects, groups=np.repeat(range(60), 4), resamples=150), 0.7),
-                (mean_estimate(by_class, classes=classes, resamples=150), 0.6),
+                (mean_estimate(images, resamples=100, seed=seed), 0.7),
+                (mean_estimate(objects, groups=np.repeat(range(60), 4), resamples=100), 0.7),
+                (mean_estimate(by_class, classes=classes, resamples=100), 0.6),
             )
         ):
             held[at] += estimate.low <= truth <= estimate.high
-    # 95 are expected, with a standard deviation of 2.2.
-    assert (held >= 84).all(), held
-    assert (held < 100).all(), held
+    # 57 are expected, with a standard deviation of 1.7.
+    assert (held >= 50).all(), held
+    assert (held < 60).all(), held
 
 
 def test_groups_widen_the_interval() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,8 @@ def test_many_segments_find_what_one_finds(
 
 def test_a_copy_is_at_distance_zero() -> None:
     gallery = cloud(0, 3000, 33) * 7
-    for metric in ("cosine", "euclidean"):
-        found = nearest(gallery[:40], gallery, 2, metric=metric)
+    for metric, count in product(("cosine", "euclidean"), (100, 3000)):
+        found = nearest(gallery[:40], gallery[:count], 2, metric=metric)
         assert found.rows[:, 0].tolist() == list(range(40))
         assert not found.distances[:, 0].any()
         assert found.distances[:, 1].all()
@@ -401,12 +402,16 @@ def test_bounds_are_of_use() -> None:
     assert 2**-10 < float(rough) < 2**-7
 
 
-def test_bounds_follow_what_torch_may_round_factors_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_follow_what_torch_may_round_factors_to() -> None:
     one = Lengths(torch.ones(1), torch.zeros(1))
-    errors = {}
-    for name in ("ieee", "tf32", "bf16"):
-        monkeypatch.setattr(torch.backends.mkldnn.matmul, "fp32_precision", name)
-        errors[name] = float(score_errors(one, one, metric="dot", size=64))
+    products, errors = torch.backends.mkldnn.matmul, {}
+    before = products.fp32_precision
+    try:
+        for name in ("ieee", "tf32", "bf16"):
+            products.fp32_precision = name
+            errors[name] = float(score_errors(one, one, metric="dot", size=64))
+    finally:
+        products.fp32_precision = before
     assert errors["tf32"] > errors["ieee"] + 2 * 2**-11
     assert errors["bf16"] > errors["ieee"] + 2 * 2**-8
 

@@ -75,9 +75,7 @@ def trainer_of(folder: Path, config: AnomalyConfig) -> AnomalyTrainer:
     task = AnomalyTask()
     model = task.create_model(config, ["good"], trained=False)
     names = [f"good/{number}.png" for number in range(10)]
-    normal = Manifest.build(
-        Path(), id=names, path=names, label=["good"] * 10, split=["fit"] * 10
-    )
+    normal = Manifest.build(Path(), id=names, path=names, label=["good"] * 10, split=["fit"] * 10)
     return task.create_trainer(
         config,
         model,

@@ -421,6 +421,14 @@ def test_an_unknown_is_asked_with_its_class_taken_out() -> None:
         (("train.freeze_norm_statistics=true",), "freeze_norm_statistics"),
         (("index.ef_search=4",), "faiss-hnsw"),
         (("train.mode=min",), "worst"),
+        (("sampler.samples_per_class=null", "sampler.classes_per_batch=4"), "samples_per_class"),
+        (
+            (
+                *("loss.kind=supcon", "loss.scale=64", "loss.margin=null"),
+                *("model.embedding_dim=null", "train.frozen_epochs=1"),
+            ),
+            "frozen_epochs=0",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_errors(settings: tuple[str, ...], word: str) -> None:
@@ -434,6 +442,29 @@ def test_more_pictures_of_a_class_than_any_has_are_refused() -> None:
         RetrievalTask().check_data(Dataset(CLOSED), config)
 
 
+@pytest.mark.parametrize(
+    ("settings", "classes", "pictures"),
+    [
+        (("train.batch_size=8",), 4, 2),
+        (("train.batch_size=2",), 2, 1),
+        (("train.batch_size=64",), 4, 6),
+        (
+            ("train.batch_size=8", "loss.kind=triplet", "loss.scale=64", "loss.margin=null"),
+            2,
+            4,
+        ),
+    ],
+)
+def test_a_batch_has_all_classes_before_it_has_more_pictures_of_each(
+    settings: tuple[str, ...], classes: int, pictures: int
+) -> None:
+    fit = Dataset(CLOSED).part("fit")
+    plan = RetrievalTask().batch_plan(fit, config_of("sampler.samples_per_class=null", *settings))
+    codes = fit.label.codes[plan.batches(1)[0]]
+    assert len(codes) == classes * pictures
+    assert np.unique(codes, return_counts=True)[1].tolist() == [pictures] * classes
+
+
 def test_small_classes_few_classes_and_new_classes_are_noted() -> None:
     config = config_of("train.batch_size=20", "sampler.samples_per_class=5")
     wide = config.model_copy(
@@ -442,7 +473,7 @@ def test_small_classes_few_classes_and_new_classes_are_noted() -> None:
     notes = RetrievalTask().check_data(
         Dataset(both(CLOSED, samples_of({"e": "fit"}, 2), samples_of({"n": "test"}, 2))), wide
     )
-    assert any("repeat them in a batch: e" in note for note in notes)
+    assert any("repeat them: e" in note for note in notes)
     assert any("arcface-small" in note for note in notes)
     assert any("each other's gallery" in note for note in notes)
     assert RetrievalTask().check_data(Dataset(CLOSED), config_of()) == []

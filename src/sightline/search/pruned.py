@@ -123,9 +123,7 @@ class PrunedSearch:
         order = pairs.place.argsort(stable=True)
         pairs = Pairs(pairs.query[order], pairs.place[order])
         values, lengths = self.queries.values[group], self.queries.lengths.at(group)
-        # Places past the end score minus infinity, which must not reach even what is not bounded.
-        least = self.least[group].clamp(min=torch.finfo(torch.float32).min)
-        size = self.gallery.size
+        least, size = self.least[group], self.gallery.size
         room = values.new_empty(plan.exact, size)
         found, waiting, limit = [], 0, plan.pairs // 2
         for query, chunk in _split(pairs, plan.exact):

@@ -30,7 +30,12 @@ from sightline.tasks.retrieval_trainer import (
     RetrievalTrainer,
     embed_batch,
 )
-from sightline.tasks.retrieve_config import FEW_CLASSES, WITH_HEAD, RetrieveConfig
+from sightline.tasks.retrieve_config import (
+    FEW_CLASSES,
+    PAIRED_PICTURES,
+    WITH_HEAD,
+    RetrieveConfig,
+)
 from sightline.tasks.task import Calibrator, Part, Truth
 from sightline.training.callbacks import Callback
 from sightline.training.evaluator import join_by_id
@@ -53,9 +58,8 @@ class RetrievalTask:
         repeating = () if automatic else self.batch_plan(dataset.part("fit"), config).repeating
         if repeating:
             notes.append(
-                f"{len(repeating)} classes have fewer than sampler.samples_per_class="
-                f"{config.sampler.samples_per_class} pictures and repeat them in a batch: "
-                f"{shortened(repeating)}"
+                f"{len(repeating)} classes have fewer pictures than a batch has of each class "
+                f"(sampler.samples_per_class) and repeat them: {shortened(repeating)}"
             )
         known = labels_of(dataset.part("fit"))
         for split in ("val", "test"):
@@ -81,11 +85,13 @@ class RetrievalTask:
 
     def batch_plan(self, samples: Manifest, config: RetrieveConfig) -> BalancedPlan:
         """Classes alike, and of each as many pictures as `sampler` says."""
-        sampler, pictures = config.sampler, config.sampler.samples_per_class
-        classes = sampler.classes_per_batch
-        if classes is None:
-            room = config.train.images_per_batch // pictures
-            classes = max(min(room, len(labels_of(samples))), 1)
+        sampler, size = config.sampler, config.train.images_per_batch
+        counts = np.unique(samples.label.codes, return_counts=True)[1]
+        pictures = sampler.samples_per_class
+        if pictures is None:
+            least = 1 if config.loss.kind in WITH_HEAD else PAIRED_PICTURES
+            pictures = min(max(least, size // len(counts)), int(counts.max()))
+        classes = sampler.classes_per_batch or max(1, min(size // pictures, len(counts)))
         return BalancedPlan(
             samples,
             classes_per_batch=classes,

@@ -26,6 +26,8 @@ _READ_BY: dict[str, tuple[Loss, ...]] = {
     "memory": ("triplet", "supcon"),
 }
 _MARGINS = {"arcface": 0.5, "cosface": 0.35, "triplet": 0.3}
+PAIRED_PICTURES = 4
+"""Pictures of each class in a batch of a loss that compares pictures, where nothing is said."""
 FEW_CLASSES = 10
 """Below it a wide margin has little room, and the recipe arcface-small is recommended."""
 
@@ -75,8 +77,10 @@ class SamplerConfig(Section):
 
     classes_per_batch: int | None = Field(default=None, ge=2)
     """Classes in a batch; null: as many as train.batch_size has room for, at most all."""
-    samples_per_class: int = Field(default=4, ge=1)
-    """Pictures of each class in a batch, of different objects where it has them; 2 to 8."""
+    samples_per_class: int | None = Field(default=None, ge=1)
+    """Pictures of each class in a batch, of different objects where it has them. Null: as many as
+    fill train.batch_size with all classes, at least 1 for arcface and cosface, which compare with
+    centres, and at least 4 for triplet and supcon, which compare pictures."""
 
 
 class RetrieveTrainConfig(TrainConfig):
@@ -86,15 +90,6 @@ class RetrieveTrainConfig(TrainConfig):
     """Validation metric that chooses the best epoch; null: the loss over neighbours."""
     frozen_epochs: int = Field(default=5, ge=0)
     """First epochs, in which the backbone rests (in eval mode) and the margin is 0."""
-
-    backbone_lr_factor: float = Field(default=1.0, gt=0, le=1)
-    """The backbone learns at this times `lr`, which is the rate of what starts from nothing."""
-
-    @model_validator(mode="after")
-    def _one_rule_for_rates(self) -> RetrieveTrainConfig:
-        if self.layer_decay is not None and self.backbone_lr_factor != 1.0:
-            raise ValueError("backbone_lr_factor and layer_decay both set the backbone's rates")
-        return self
 
     @model_validator(mode="after")
     def _scores_are_better_when_higher(self) -> RetrieveTrainConfig:
@@ -166,20 +161,27 @@ class RetrieveConfig(TaskConfig):
                 "train.freeze_norm_statistics keeps the statistics of loaded weights, and "
                 "model.pretrained=false loads none"
             )
-        if sampler.classes_per_batch is not None:
-            product = sampler.classes_per_batch * sampler.samples_per_class
-            if train.batch_size != product:
-                raise ValueError(
-                    f"sampler.classes_per_batch x samples_per_class is {product} pictures in a "
-                    f"batch, and train.batch_size is {train.batch_size}; set "
-                    f"train.batch_size={product}, or leave out classes_per_batch"
-                )
-        elif train.batch_size != "auto" and train.batch_size < 2 * sampler.samples_per_class:
+        if train.frozen_epochs and self.loss.kind not in WITH_HEAD and not self.model.embedding_dim:
+            raise ValueError(
+                f"with loss {self.loss.kind} and model.embedding_dim null nothing is to be trained "
+                "beside the backbone; set train.frozen_epochs=0"
+            )
+        classes, pictures = sampler.classes_per_batch, sampler.samples_per_class
+        if classes is not None and pictures is None:
+            raise ValueError("sampler.classes_per_batch is used only with samples_per_class")
+        if classes is not None and pictures is not None and train.batch_size != classes * pictures:
+            raise ValueError(
+                f"sampler.classes_per_batch x samples_per_class is {classes * pictures} pictures "
+                f"in a batch, and train.batch_size is {train.batch_size}; set "
+                f"train.batch_size={classes * pictures}, or leave out classes_per_batch"
+            )
+        least = pictures or (1 if self.loss.kind in WITH_HEAD else PAIRED_PICTURES)
+        if train.batch_size != "auto" and train.batch_size < 2 * least:
             raise ValueError(
                 f"train.batch_size {train.batch_size} has no room for two classes of "
-                f"sampler.samples_per_class {sampler.samples_per_class}"
+                f"{least} pictures each"
             )
-        if self.loss.kind not in WITH_HEAD and sampler.samples_per_class < 2:
+        if self.loss.kind not in WITH_HEAD and pictures == 1:
             raise ValueError(
                 f"loss {self.loss.kind} compares pictures of a class, so "
                 "sampler.samples_per_class must be at least 2"

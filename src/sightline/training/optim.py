@@ -12,12 +12,6 @@ from torch.optim import Optimizer
 
 from sightline.errors import ConfigError
 
-class BackboneFactor(float):
-    """The whole backbone learns at this times the head's rate, as if it were one layer."""
-
-
-LayerDecay = float | BackboneFactor | None
-
 _HEAD = "head of the task"
 _OWN_NAMES = ("adam", "adamw", "sgd", "nesterov")
 
@@ -28,7 +22,7 @@ def create_optimizer(
     name: str,
     lr: float,
     weight_decay: float,
-    layer_decay: LayerDecay = None,
+    layer_decay: float | None = None,
     momentum: float = 0.9,
 ) -> Optimizer:
     """An optimizer over the parameters that are trained now; frozen ones are left out.
@@ -39,9 +33,8 @@ def create_optimizer(
 
     With `layer_decay` d, a layer k steps below the head learns at lr d^k (Howard and Ruder, ULMFiT,
     section 3.2, 2018; layers as in Bao et al., BEiT, 2021): `model.backbone` must be a timm model,
-    everything beside it counts as head. A BackboneFactor in its place is one rate for the whole
-    backbone. ConfigError for an unknown name, a backbone without known layers, or a model with
-    nothing to train.
+    everything beside it counts as head. ConfigError for an unknown name, a backbone without known
+    layers, or a model with nothing to train.
     """
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay)
     optimizer = _build(groups, name, lr=lr, weight_decay=weight_decay, momentum=momentum)
@@ -51,14 +44,14 @@ def create_optimizer(
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, weight_decay: float, layer_decay: LayerDecay = None
+    model: nn.Module, *, lr: float, weight_decay: float, layer_decay: float | None = None
 ) -> list[dict[str, Any]]:
     """Optimizer groups (params, name, lr, weight_decay), from the input to the head.
 
     The order depends on the model alone: by layer, the decayed group of a layer before the other,
     parameters as in `named_parameters()`.
     """
-    depths = _depths(model, layer_decay)
+    depths = _depths_below_head(model) if layer_decay is not None else {}
     undecayed = _undecayed_names(model)
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -75,7 +68,7 @@ def parameter_groups(
             "params": found[depth, plain],
             "name": f"{f'{-depth}_below_head' if depth else 'head' if depths else 'all'}"
             f"/{'plain' if plain else 'decayed'}",
-            "lr": lr * float(layer_decay or 1.0) ** -depth,
+            "lr": lr * (layer_decay or 1.0) ** -depth,
             "weight_decay": 0.0 if plain else weight_decay,
         }
         for depth, plain in sorted(found)
@@ -90,14 +83,6 @@ def _undecayed_names(model: nn.Module) -> set[str]:
         if callable(declared):
             names |= {prefix + name for name in declared()}
     return names
-
-
-def _depths(model: nn.Module, layer_decay: LayerDecay) -> dict[str, int]:
-    """How many steps below the head each parameter of the backbone is; all others are 0 steps."""
-    if isinstance(layer_decay, BackboneFactor):
-        names = (name for name, _ in model.named_parameters())
-        return {name: 1 for name in names if name.startswith("backbone.")}
-    return {} if layer_decay is None else _depths_below_head(model)
 
 
 def _depths_below_head(model: nn.Module) -> dict[str, int]:

@@ -8,30 +8,21 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sightline.training import schedules
-from sightline.training.optim import BackboneFactor, create_optimizer
+from sightline.training.optim import create_optimizer
 from sightline.training.schedules import Schedule, StepSchedule
 from sightline.training.settings import TrainConfig
 
 
 def optimizer_and_schedule(
-    model: nn.Module,
-    train: TrainConfig,
-    *,
-    steps_per_epoch: int,
-    backbone_factor: float = 1.0,
+    model: nn.Module, train: TrainConfig, *, steps_per_epoch: int
 ) -> dict[str, Any]:
-    """What configure_optimizers returns for a `train` section.
-
-    With a `backbone_factor` other than 1 the backbone learns at that times the rate.
-    """
+    """What configure_optimizers returns for a `train` section."""
     optimizer = create_optimizer(
         model,
         name=train.optimizer,
         lr=train.lr,
         weight_decay=train.weight_decay,
-        layer_decay=train.layer_decay
-        if backbone_factor == 1.0
-        else BackboneFactor(backbone_factor),
+        layer_decay=train.layer_decay,
         momentum=train.momentum,
     )
     if train.scheduler == "plateau":
