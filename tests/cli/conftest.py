@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ import pytest
 CLASSES = ("0_zero", "1_one", "7_seven")
 PER_CLASS = 40
 TINY = ("model.name=test_resnet", "train.epochs=1", "train.warmup_epochs=0", "train.batch_size=16")
+SEARCHING = (
+    *("retrieve/digits", "model.name=test_resnet", "train.epochs=2", "train.warmup_epochs=0"),
+    *("train.batch_size=24", "eval.bootstrap=100", "data.workers=0", "model.embedding_dim=16"),
+)
 MOST_LINES = 24
 WIDEST = 120
 
@@ -95,6 +100,7 @@ class CommandLine:
     """What a test needs of the command line: ways to run it, and ways to look at the result."""
 
     tiny = TINY
+    searching = SEARCHING
 
     def __call__(self, *arguments: object) -> Outcome:
         """Run a command in this process: torch is imported once for all tests."""
@@ -205,6 +211,18 @@ def trained(_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
+def _searched(_pictures: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    command = ("train", *SEARCHING, "data.root=pictures", "project.name=tiny", "--test")
+    return worked_below(tmp_path_factory.mktemp("searched"), _pictures, cache, *command)
+
+
+@pytest.fixture
+def searched(_searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As `trained`, but of a retrieval run."""
+    return entered_copy(_searched, tmp_path / "work", monkeypatch)
+
+
+@pytest.fixture(scope="session")
 def _all_folds(_pictures: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folds = ("data.folds=3", "data.valid_fold=all")
     return trained_below(tmp_path_factory.mktemp("folds"), _pictures, cache, *folds)
@@ -225,3 +243,54 @@ def as_screen(outcome: Outcome, *, code: int) -> str:
     # A path is never broken, so that it can be copied; it may be as long as it is.
     assert max(len(line) for line in outcome.screen if "/" not in line) <= WIDEST, outcome.err
     return "\n".join(outcome.screen)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium_path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium_path is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Callable[..., Visit]:
+    """Opens a page: `opened(FILE, width=1200, dark=False)`."""
+    return functools.partial(Visit, browser)
+
+
+class Visit:
+    """An opened page, every complaint of the browser and every address it asked for."""
+
+    def __init__(self, browser: Any, file: Path, *, width: int = 1200, dark: bool = False) -> None:
+        scheme = "dark" if dark else "light"
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def fetched(self) -> list[str]:
+        return [url for url in self.requests if not url.startswith(("file:", "data:"))]
+
+    def coloured_pixels(self) -> list[int]:
+        """How many pixels of each chart belong to a curve: grid, axes and marks are nearly grey."""
+        counts: list[int] = self.page.evaluate(
+            """() => [...document.querySelectorAll(".plot canvas")].map((canvas) => {
+                const pen = canvas.getContext("2d");
+                const {data} = pen.getImageData(0, 0, canvas.width, canvas.height);
+                let found = 0;
+                for (let i = 0; i < data.length; i += 4) {
+                    const [r, g, b, a] = data.slice(i, i + 4);
+                    found += a > 200 && Math.max(r, g, b) - Math.min(r, g, b) > 60;
+                }
+                return found;
+            })"""
+        )
+        return counts

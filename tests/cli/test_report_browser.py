@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,7 @@ from sightline.metrics.intervals import bootstrap_confusion
 from sightline.reports.run_page import write_run_report
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NAMES = [*(f"digit {d}" for d in range(9)), "</script><b>x"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -127,46 +113,13 @@ def write_info(folder: Path, counts: dict[str, int]) -> None:
     (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
 
 
-class Visit:
-    """An opened page, every complaint of the browser and every address it asked for."""
-
-    def __init__(self, browser: Any, file: Path, *, width: int = 1200, dark: bool = False) -> None:
-        scheme = "dark" if dark else "light"
-        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(file.as_uri())
-
-    def fetched(self) -> list[str]:
-        return [url for url in self.requests if not url.startswith(("file:", "data:"))]
-
-    def coloured_pixels(self) -> list[int]:
-        """How many pixels of each chart belong to a curve: grid, axes and marks are nearly grey."""
-        counts: list[int] = self.page.evaluate(
-            """() => [...document.querySelectorAll(".plot canvas")].map((canvas) => {
-                const pen = canvas.getContext("2d");
-                const {data} = pen.getImageData(0, 0, canvas.width, canvas.height);
-                let found = 0;
-                for (let i = 0; i < data.length; i += 4) {
-                    const [r, g, b, a] = data.slice(i, i + 4);
-                    found += a > 200 && Math.max(r, g, b) - Math.min(r, g, b) > 60;
-                }
-                return found;
-            })"""
-        )
-        return counts
-
-
 @pytest.mark.parametrize("width", [1200, 400])
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_is_whole_and_alone(
-    browser: Any, run_folder: Path, tmp_path: Path, width: int, dark: bool
+    opened: Any, run_folder: Path, tmp_path: Path, width: int, dark: bool
 ) -> None:
     report = write_run_report(run_folder, tmp_path / "report.html")
-    visit = Visit(browser, report, width=width, dark=dark)
+    visit = opened(report, width=width, dark=dark)
     page = visit.page
     sizes = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
 
@@ -183,8 +136,8 @@ def test_the_page_is_whole_and_alone(
     page.close()
 
 
-def test_names_of_classes_stay_text(browser: Any, run_folder: Path, tmp_path: Path) -> None:
-    visit = Visit(browser, write_run_report(run_folder, tmp_path / "report.html"))
+def test_names_of_classes_stay_text(opened: Any, run_folder: Path, tmp_path: Path) -> None:
+    visit = opened(write_run_report(run_folder, tmp_path / "report.html"))
 
     assert visit.page.locator("main b").evaluate_all("all => all.map((b) => b.textContent)") == [
         ""
@@ -195,9 +148,9 @@ def test_names_of_classes_stay_text(browser: Any, run_folder: Path, tmp_path: Pa
 
 
 def test_a_table_is_sorted_by_clicking_and_by_keyboard(
-    browser: Any, run_folder: Path, tmp_path: Path
+    opened: Any, run_folder: Path, tmp_path: Path
 ) -> None:
-    visit = Visit(browser, write_run_report(run_folder, tmp_path / "report.html"))
+    visit = opened(write_run_report(run_folder, tmp_path / "report.html"))
     table = visit.page.locator("#classes table.sortable").first
     column = "rows => rows.map((row) => Number(row.cells[3].dataset.value))"
 
@@ -213,8 +166,8 @@ def test_a_table_is_sorted_by_clicking_and_by_keyboard(
     visit.page.close()
 
 
-def test_hovering_a_chart_shows_its_values(browser: Any, run_folder: Path, tmp_path: Path) -> None:
-    visit = Visit(browser, write_run_report(run_folder, tmp_path / "report.html"))
+def test_hovering_a_chart_shows_its_values(opened: Any, run_folder: Path, tmp_path: Path) -> None:
+    visit = opened(write_run_report(run_folder, tmp_path / "report.html"))
     plot = visit.page.locator(".plot").first
 
     plot.locator(".u-over").hover()
@@ -226,7 +179,7 @@ def test_hovering_a_chart_shows_its_values(browser: Any, run_folder: Path, tmp_p
 
 
 def test_one_epoch_is_a_point_and_a_failed_run_still_has_a_page(
-    browser: Any, run_folder: Path, tmp_path: Path
+    opened: Any, run_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
@@ -234,7 +187,7 @@ def test_one_epoch_is_a_point_and_a_failed_run_still_has_a_page(
     info |= {"status": "failed", "error": "NonFiniteError: <loss> at step 31", "best": None}
     (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
     write_history(folder, epochs=1)
-    visit = Visit(browser, write_run_report(folder))
+    visit = opened(write_run_report(folder))
 
     assert visit.complaints == []
     assert min(visit.coloured_pixels()) > 6
@@ -243,9 +196,9 @@ def test_one_epoch_is_a_point_and_a_failed_run_still_has_a_page(
 
 
 def test_a_printed_page_is_light_and_has_its_charts(
-    browser: Any, run_folder: Path, tmp_path: Path
+    opened: Any, run_folder: Path, tmp_path: Path
 ) -> None:
-    visit = Visit(browser, write_run_report(run_folder, tmp_path / "report.html"), dark=True)
+    visit = opened(write_run_report(run_folder, tmp_path / "report.html"), dark=True)
 
     pdf = visit.page.pdf()
     assert pdf.startswith(b"%PDF")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-SMALL = (
-    *("retrieve/digits", "model.name=test_resnet", "train.epochs=2", "train.warmup_epochs=0"),
-    *("train.batch_size=24", "eval.bootstrap=100", "data.workers=0", "model.embedding_dim=16"),
-)
-CLASSES = ("0_zero", "1_one", "7_seven")
-
 
 def run_of(cli: Any, *settings: object) -> tuple[Any, Path]:
     """Train, and return what was said and the newest run's folder."""
-    done = cli("train", *SMALL, *settings)
+    done = cli("train", *cli.searching, *settings)
     assert done.code == 0, done.said
     return done, Path(cli.newest()["path"])
 
@@ -29,30 +23,6 @@ def refused(cli: Any, *command: object, words: Sequence[str], code: int = 1) -> 
     flat = " ".join(screen.split())
     assert [word for word in words if word not in flat] == [], screen
     return screen
-
-
-@pytest.fixture(scope="session")
-def _searched(
-    write_some_digits: Callable[[Sequence[str], int], Path],
-    cache: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """A folder in which a retrieval run was trained and tested."""
-    from tests.cli.conftest import worked_below
-
-    base = tmp_path_factory.mktemp("searched")
-    pictures = write_some_digits(CLASSES, 40)
-    return worked_below(
-        base, pictures, cache, "train", *SMALL, "data.root=pictures", "project.name=tiny", "--test"
-    )
-
-
-@pytest.fixture
-def searched(_searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The run's folder below a copy of where it was trained, which is entered."""
-    from tests.cli.conftest import entered_copy
-
-    return entered_copy(_searched, tmp_path / "work", monkeypatch)
 
 
 def test_training_ends_with_an_index_thresholds_scores_and_a_page(searched: Path, cli: Any) -> None:
@@ -157,7 +127,7 @@ def test_a_class_with_one_object_is_named_and_names_that_count_pictures_are_refu
     for folder in pictures.iterdir():
         for number, file in enumerate(sorted(folder.iterdir())):
             file.rename(folder / f"{folder.name}_{number}.png")
-    command = ("train", *SMALL, f"data.root={pictures}", "data.objects=file_name")
+    command = ("train", *cli.searching, f"data.root={pictures}", "data.objects=file_name")
     refused(cli, *command, words=["count pictures, not objects", "data.objects=picture"])
     for number, file in enumerate(sorted((pictures / "0_zero").iterdir())):
         file.rename(pictures / "0_zero" / f"object{number // 2}_{number % 2}.png")
@@ -190,7 +160,7 @@ def test_more_pictures_of_a_class_than_any_has_are_refused_before_a_run_is_made(
     pictures: Path, cli: Any
 ) -> None:
     settings = ("sampler.samples_per_class=50", "train.batch_size=150")
-    command = ("train", *SMALL, f"data.root={pictures}", *settings)
+    command = ("train", *cli.searching, f"data.root={pictures}", *settings)
     refused(cli, *command, words=["sampler.samples_per_class"], code=2)
     assert cli.newest() == {}
 
@@ -198,7 +168,7 @@ def test_more_pictures_of_a_class_than_any_has_are_refused_before_a_run_is_made(
 def test_objects_with_small_pictures_are_left_out_whole_and_listed(
     pictures: Path, cli: Any
 ) -> None:
-    command = ("train", *SMALL, f"data.root={pictures}", "data.min_image_size=300")
+    command = ("train", *cli.searching, f"data.root={pictures}", "data.min_image_size=300")
     refused(cli, *command, words=["data.min_image_size"])
     from PIL import Image
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,8 @@ import pytest
 from sightline.reports.run_page import write_run_report
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NAMES = [*(f"digit {d}" for d in range(9)), "</script><b>x"]
 QUERIES, GALLERY, VOTERS = 200, 600, 20
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -147,27 +133,10 @@ def write_scores(folder: Path, targets: Any, first_hits: list[bool], right: list
     (folder / "predictions/test.metrics.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-class Visit:
-    """An opened page, every complaint of the browser and every address it asked for."""
-
-    def __init__(self, browser: Any, file: Path, *, width: int = 1200, dark: bool = False) -> None:
-        scheme = "dark" if dark else "light"
-        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(file.as_uri())
-
-    def fetched(self) -> list[str]:
-        return [url for url in self.requests if not url.startswith(("file:", "data:"))]
-
-
 @pytest.mark.parametrize("width", [1200, 400])
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_is_whole_and_alone(browser: Any, report: Path, width: int, dark: bool) -> None:
-    visit = Visit(browser, report, width=width, dark=dark)
+def test_the_page_is_whole_and_alone(opened: Any, report: Path, width: int, dark: bool) -> None:
+    visit = opened(report, width=width, dark=dark)
     page = visit.page
     sizes = page.evaluate(
         """async () => Promise.all([...document.querySelectorAll("#neighbours image")].map(
@@ -195,8 +164,8 @@ def test_the_page_is_whole_and_alone(browser: Any, report: Path, width: int, dar
     page.close()
 
 
-def test_a_query_stands_before_its_neighbours_in_one_line(browser: Any, report: Path) -> None:
-    visit = Visit(browser, report)
+def test_a_query_stands_before_its_neighbours_in_one_line(opened: Any, report: Path) -> None:
+    visit = opened(report)
     found = visit.page.locator("#neighbours .found").first
     boxes = found.locator(".frame").evaluate_all(
         "all => all.map((one) => [one.getBoundingClientRect().x, one.getBoundingClientRect().y])"
@@ -208,8 +177,8 @@ def test_a_query_stands_before_its_neighbours_in_one_line(browser: Any, report: 
     visit.page.close()
 
 
-def test_the_frames_of_right_and_wrong_differ_without_colour(browser: Any, report: Path) -> None:
-    visit = Visit(browser, report)
+def test_the_frames_of_right_and_wrong_differ_without_colour(opened: Any, report: Path) -> None:
+    visit = opened(report)
     styles = {
         kind: visit.page.locator(f"#neighbours .frame.{kind}").first.evaluate(
             "one => getComputedStyle(one).borderTopStyle"
@@ -223,9 +192,9 @@ def test_the_frames_of_right_and_wrong_differ_without_colour(browser: Any, repor
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_class_has_a_mark_of_its_own_on_the_map(
-    browser: Any, report: Path, dark: bool
+    opened: Any, report: Path, dark: bool
 ) -> None:
-    visit = Visit(browser, report, dark=dark)
+    visit = opened(report, dark=dark)
     marks = visit.page.locator(".embedding-map .kind").evaluate_all(
         "all => all.map((one) => getComputedStyle(one).fill + one.firstElementChild.tagName)"
     )
@@ -237,8 +206,8 @@ def test_every_class_has_a_mark_of_its_own_on_the_map(
     visit.page.close()
 
 
-def test_names_of_classes_stay_text(browser: Any, report: Path) -> None:
-    visit = Visit(browser, report)
+def test_names_of_classes_stay_text(opened: Any, report: Path) -> None:
+    visit = opened(report)
 
     assert visit.page.locator("#neighbours b").count() == visit.page.locator(".asked").count()
     assert "</script><b>x" in visit.page.locator(".legend").inner_text()
@@ -246,8 +215,8 @@ def test_names_of_classes_stay_text(browser: Any, report: Path) -> None:
     visit.page.close()
 
 
-def test_a_printed_page_has_everything(browser: Any, report: Path) -> None:
-    visit = Visit(browser, report, dark=True)
+def test_a_printed_page_has_everything(opened: Any, report: Path) -> None:
+    visit = opened(report, dark=True)
 
     assert visit.page.pdf().startswith(b"%PDF")
     assert visit.complaints == []

@@ -211,7 +211,7 @@ def test_many_segments_find_what_one_finds(
     metric: Metric, segment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments of fewer chunks than neighbours are asked for bound nothing at first."""
-    gallery, queries = clustered(2, 6007, 12), clustered(9, 300, 12)
+    gallery, queries = clustered(2, 6007, 12), clustered(9, 120, 12)
     whole = nearest(queries, gallery, 6, metric=metric)
     small = plan.Plan(
         queries=70, segment=segment, piece=128, block=33, numbers=500, pairs=300, exact=17

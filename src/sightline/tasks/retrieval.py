@@ -55,7 +55,8 @@ class RetrievalTask:
         notes = []
         # `auto` is settled later, by measuring; the plan is then made for the first time.
         automatic = config.train.batch_size == "auto"
-        repeating = () if automatic else self.batch_plan(dataset.part("fit"), config).repeating
+        plan = None if automatic else self.batch_plan(dataset.part("fit"), config)
+        repeating = () if plan is None else plan.repeating
         if repeating:
             notes.append(
                 f"{len(repeating)} classes have fewer pictures than a batch has of each class "
@@ -83,8 +84,10 @@ class RetrievalTask:
             )
         return notes
 
-    def batch_plan(self, samples: Manifest, config: RetrieveConfig) -> BalancedPlan:
-        """Classes alike, and of each as many pictures as `sampler` says."""
+    def batch_plan(self, samples: Manifest, config: RetrieveConfig) -> BalancedPlan | None:
+        """Classes alike, and of each as many pictures as `sampler` says; None: all, shuffled."""
+        if config.sampler.kind == "shuffled":
+            return None
         sampler, size = config.sampler, config.train.images_per_batch
         counts = np.unique(samples.label.codes, return_counts=True)[1]
         pictures = sampler.samples_per_class

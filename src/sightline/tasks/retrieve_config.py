@@ -75,6 +75,8 @@ class MetricLossConfig(Section):
 class SamplerConfig(Section):
     """Which pictures are in a batch: so many classes, so many pictures of each."""
 
+    kind: Literal["balanced", "shuffled"] = "balanced"
+    """balanced: every class as often as any other; shuffled: every picture once in each epoch."""
     classes_per_batch: int | None = Field(default=None, ge=2)
     """Classes in a batch; null: as many as train.batch_size has room for, at most all."""
     samples_per_class: int | None = Field(default=None, ge=1)
@@ -167,6 +169,8 @@ class RetrieveConfig(TaskConfig):
                 "beside the backbone; set train.frozen_epochs=0"
             )
         classes, pictures = sampler.classes_per_batch, sampler.samples_per_class
+        if sampler.kind == "shuffled" and (classes or pictures):
+            raise ValueError("classes_per_batch and samples_per_class are not read with shuffled")
         if classes is not None and pictures is None:
             raise ValueError("sampler.classes_per_batch is used only with samples_per_class")
         if classes is not None and pictures is not None and train.batch_size != classes * pictures:
