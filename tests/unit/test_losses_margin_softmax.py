@@ -130,6 +130,14 @@ def test_the_slope_at_both_ends_is_finite(cosine: float) -> None:
     assert torch.isfinite(cosines.grad).all()
 
 
+def test_the_slope_near_an_end_is_limited() -> None:
+    """The sine's slope there is 1 / sine: 2900 at the float32 below 1."""
+    cosines = torch.tensor([[1.0 - 2**-24, 0.0]], requires_grad=True)
+    arcface_logits(cosines, torch.tensor([0]), margin=0.5, scale=1.0)[0, 0].backward()
+    assert cosines.grad is not None
+    assert 0 < cosines.grad[0, 0] <= math.cos(0.5) + math.sin(0.5) * 1000
+
+
 def test_the_margin_is_a_function_of_the_epoch() -> None:
     plain = [margin_at(epoch, margin=0.5, without=5, ramp=0) for epoch in range(1, 9)]
     assert plain == [0.0] * 5 + [0.5] * 3

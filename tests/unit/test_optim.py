@@ -187,3 +187,14 @@ def test_a_model_with_nothing_to_train_is_refused() -> None:
     freeze(model)
     with pytest.raises(ConfigError, match="nothing to train"):
         create_optimizer(model, name="adamw", lr=0.1, weight_decay=0.0)
+
+
+def test_a_backbone_factor_slows_the_backbone_alone() -> None:
+    model = create_classifier(ModelConfig(name="test_resnet", pretrained=False), 3)
+    groups = parameter_groups(model, lr=0.1, weight_decay=0.01, backbone_factor=0.25)
+    of = {id(one): name for name, one in model.named_parameters()}
+    for group in groups:
+        in_backbone = {of[id(one)].startswith("backbone.") for one in group["params"]}
+        assert len(in_backbone) == 1
+        assert group["lr"] == pytest.approx(0.025 if in_backbone == {True} else 0.1)
+    assert sum(len(group["params"]) for group in groups) == len(of)

@@ -118,7 +118,10 @@ class RetrievalTrainer(BaseTrainer):
     def configure_optimizers(self) -> Any:
         """The optimizer and schedule of the `train` section, over the resting backbone too."""
         return optimizer_and_schedule(
-            self.model, self.settings.train, steps_per_epoch=self.steps_per_epoch
+            self.model,
+            self.settings.train,
+            steps_per_epoch=self.steps_per_epoch,
+            backbone_factor=self.settings.train.backbone_lr_factor,
         )
 
     def compute_metrics(self, outputs: list[Any]) -> dict[str, float]:

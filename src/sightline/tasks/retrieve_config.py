@@ -92,6 +92,14 @@ class RetrieveTrainConfig(TrainConfig):
     """Validation metric that chooses the best epoch; null: the loss over neighbours."""
     frozen_epochs: int = Field(default=5, ge=0)
     """First epochs, in which the backbone rests (in eval mode) and the margin is 0."""
+    backbone_lr_factor: float = Field(default=1.0, gt=0, le=1)
+    """The backbone learns at this times `lr`, which is the rate of what starts from nothing."""
+
+    @model_validator(mode="after")
+    def _one_rule_for_rates(self) -> RetrieveTrainConfig:
+        if self.layer_decay is not None and self.backbone_lr_factor != 1.0:
+            raise ValueError("backbone_lr_factor and layer_decay both set the backbone's rates")
+        return self
 
     @model_validator(mode="after")
     def _scores_are_better_when_higher(self) -> RetrieveTrainConfig:

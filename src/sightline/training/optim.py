@@ -16,13 +16,14 @@ _HEAD = "head of the task"
 _OWN_NAMES = ("adam", "adamw", "sgd", "nesterov")
 
 
-def create_optimizer(
+def create_optimizer(  # noqa: PLR0913 (keys of the `train` section)
     model: nn.Module,
     *,
     name: str,
     lr: float,
     weight_decay: float,
     layer_decay: float | None = None,
+    backbone_factor: float = 1.0,
     momentum: float = 0.9,
 ) -> Optimizer:
     """An optimizer over the parameters that are trained now; frozen ones are left out.
@@ -33,10 +34,17 @@ def create_optimizer(
 
     With `layer_decay` d, a layer k steps below the head learns at lr d^k (Howard and Ruder, ULMFiT,
     section 3.2, 2018; layers as in Bao et al., BEiT, 2021): `model.backbone` must be a timm model,
-    everything beside it counts as head. ConfigError for an unknown name, a backbone without known
-    layers, or a model with nothing to train.
+    everything beside it counts as head. With a `backbone_factor` all of `model.backbone` learns at
+    that times the rate, as if it were one layer. ConfigError for an unknown name, a backbone
+    without known layers, or a model with nothing to train.
     """
-    groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay)
+    groups = parameter_groups(
+        model,
+        lr=lr,
+        weight_decay=weight_decay,
+        layer_decay=layer_decay,
+        backbone_factor=backbone_factor,
+    )
     optimizer = _build(groups, name, lr=lr, weight_decay=weight_decay, momentum=momentum)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -44,14 +52,24 @@ def create_optimizer(
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, weight_decay: float, layer_decay: float | None = None
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float | None = None,
+    backbone_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Optimizer groups (params, name, lr, weight_decay), from the input to the head.
 
     The order depends on the model alone: by layer, the decayed group of a layer before the other,
     parameters as in `named_parameters()`.
     """
-    depths = _depths_below_head(model) if layer_decay is not None else {}
+    depths, step = {}, layer_decay or backbone_factor
+    if layer_decay is not None:
+        depths = _depths_below_head(model)
+    elif backbone_factor != 1.0:
+        names = (name for name, _ in model.named_parameters())
+        depths = {name: 1 for name in names if name.startswith("backbone.")}
     undecayed = _undecayed_names(model)
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -68,7 +86,7 @@ def parameter_groups(
             "params": found[depth, plain],
             "name": f"{f'{-depth}_below_head' if depth else 'head' if depths else 'all'}"
             f"/{'plain' if plain else 'decayed'}",
-            "lr": lr * (layer_decay or 1.0) ** -depth,
+            "lr": lr * step**-depth,
             "weight_decay": 0.0 if plain else weight_decay,
         }
         for depth, plain in sorted(found)
