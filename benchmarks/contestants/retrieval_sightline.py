@@ -27,11 +27,9 @@ SIGHTLINE = Path(sys.executable).with_name("sightline")
 BACKBONE = "mobilenetv2_100"
 DIMENSION = 512
 PACKAGES = ("sightline", "torch", "torchvision", "timm", "numpy")
-# Validation, which chooses the epoch, comes out of the same pictures that the peers learn from.
-SETTINGS = {
-    "products_grocery": ("data.val_fraction=0.1",),
-    "identities_nyala": ("data.val_fraction=0.1", "data.split_by=class"),
-}
+# As the peers: all pictures are learnt from, no validation chooses an epoch, and BatchNorm keeps the
+# statistics that came with the weights.
+SETTINGS = ("data.val_fraction=0", "data.test_fraction=0", "train.freeze_norm_statistics=true")
 
 
 def main() -> None:
@@ -43,7 +41,7 @@ def main() -> None:
     options.add_argument("--size", type=int, default=128)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--epochs", type=int, default=6)
-    options.add_argument("--recipe", default="retrieve/arcface")
+    options.add_argument("--recipe", default="retrieve/basic")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--out", type=Path, required=True, help="the .npy to write")
     options.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="more, for the command")
@@ -92,12 +90,11 @@ def train_command(given: argparse.Namespace, place: Path) -> list[str]:
 
 def settings_of(given: argparse.Namespace) -> list[str]:
     """What is set beside the places of files; all else is the recipe's."""
-    name = given.tables.name.removesuffix(".tuning")
     return [
         "data.group_col=group",
         "data.split_col=split",
         "data.min_image_size=0",
-        *SETTINGS[name],
+        *SETTINGS,
         f"model.name={BACKBONE}",
         f"model.embedding_dim={DIMENSION}",
         f"project.seed={given.seed}",

@@ -76,6 +76,13 @@ def index_source(  # noqa: PLR0913 (what may be said on the command line)
     `overrides` are KEY=VALUE of the sections `data` (how the source is read) and `index` (which
     engine). Raises DataError for pictures that cannot be read, all of which it names.
     """
+    if target.resolve().is_relative_to(run.path.resolve()):
+        raise UsageError(
+            "The index of other pictures would take the place of what the run has of its own.",
+            got=target,
+            where="--out",
+            remedy="name a folder outside of the run",
+        )
     predictor = _embedder_of(run, checkpoint=checkpoint, device=device)
     data, settings = _source_settings(run, source, overrides)
     samples = read_manifest(data)

@@ -238,6 +238,8 @@ def test_a_gallery_smaller_than_the_voters_answers_and_says_so(searched: Path, c
          ["thresholds of its own"]),
         (("predict", "latest", "pictures", "--out", "a.csv", "--heat-maps", "seen"), ["heat map"]),
         (("index", "latest", "--out", "x"), ["own gallery"]),
+        (("index", "latest", "pictures", "--out", "experiments/train/latest-train/index"),
+         ["outside of the run"]),
         (("index", "latest", "pictures", "train.lr=1", "--out", "x"), ["`data` and `index`"]),
     ],
 )  # fmt: skip

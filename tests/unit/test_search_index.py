@@ -297,6 +297,21 @@ def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
     assert left_beside(folder) == []
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_files_beside_those_of_an_index_are_not_removed(tmp_path: Path, whole: bool) -> None:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    if whole:
+        write_gallery(folder, gallery())
+        (folder / "notes.txt").write_text("three years")
+    else:
+        (folder / "index.json").write_text("{}")  # of something else
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(DataError, match="taken by something else"):
+        write_gallery(folder, gallery(20, seed=1))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+
 def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from sightline.errors import MissingExtraError, RunError
 from sightline.search.cells import default_probes, plan_cells
 from sightline.search.exact import nearest
+from sightline.search.gallery import FAISS_FILE
 from sightline.search.index import Array, State
 from sightline.search.neighbours import Metric, Neighbours
 from sightline.search.rescoring import (
@@ -29,7 +30,6 @@ from sightline.search.rescoring import (
 )
 from sightline.search.settings import Engine, IndexSettings
 
-FILE = "index.faiss"
 _BLOCK_ROWS = 65_536
 
 
@@ -94,8 +94,8 @@ class FaissIndex:
         """Write what was learned; faiss-flat is nothing but the embeddings."""
         if self.engine == "faiss-flat":
             return {}
-        _faiss().write_index(self.built, str(folder / FILE))
-        return {"file": FILE}
+        _faiss().write_index(self.built, str(folder / FAISS_FILE))
+        return {"file": FAISS_FILE}
 
     def close(self) -> None:
         """Nothing is open."""
@@ -147,13 +147,13 @@ def load_faiss(
         return build_faiss(embeddings, metric=metric, settings=settings)
     faiss = _faiss()
     try:
-        built = faiss.read_index(str(folder / FILE))
+        built = faiss.read_index(str(folder / FAISS_FILE))
     except RuntimeError as error:
         raise RunError(
             "Faiss cannot read the index.",
             expected="the file that was written with the gallery",
             got=str(error).splitlines()[0],
-            where=folder / FILE,
+            where=folder / FAISS_FILE,
             remedy="build the index anew",
         ) from error
     return FaissIndex(built, embeddings, metric=metric, settings=settings)

@@ -16,6 +16,7 @@ from sightline.search.neighbours import Metric
 
 FORMAT = 1
 DESCRIPTION, EMBEDDINGS, ROWS = "index.json", "embeddings.npy", "rows.csv"
+ENGINE_FILES = FAISS_FILE, MILVUS_FILE = "index.faiss", "milvus.db"
 COLUMNS = ("id", "label", "group", "split", "path")
 UNIT_TOLERANCE = 1e-3
 """How far the length of a vector of metric cosine may be from 1."""

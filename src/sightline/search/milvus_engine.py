@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from sightline.errors import DataError, RunError
+from sightline.search.gallery import MILVUS_FILE
 from sightline.search.index import Array, State
 from sightline.search.milvus_connection import connect, release, reported, server_address
 from sightline.search.neighbours import Metric, Neighbours
 from sightline.search.rescoring import best_of, queries_at_once, require_searchable, unit_length
 from sightline.search.settings import Engine, IndexSettings
 
-FILE = "milvus.db"
 MOST_NEIGHBOURS = 16_384
 """What Milvus answers at most."""
 _METRICS = {"cosine": "IP", "euclidean": "L2", "dot": "IP"}
@@ -87,7 +87,7 @@ class MilvusIndex:
         """Copy the database into the folder, unless it lies where the settings say."""
         if self.settings.address is None:
             self.close()
-            shutil.copytree(self.uri, folder / FILE)
+            shutil.copytree(self.uri, folder / MILVUS_FILE)
         return {"collection": self.collection}
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ def build_milvus(embeddings: Array, *, metric: Metric, settings: IndexSettings) 
     uri, folder = settings.address, None
     if uri is None:
         folder = tempfile.mkdtemp(prefix="sightline-milvus-")
-        uri = str(Path(folder) / FILE)
+        uri = str(Path(folder) / MILVUS_FILE)
     collection = f"sightline_{os.urandom(8).hex()}"
     index = MilvusIndex(
         embeddings, metric=metric, settings=settings, uri=uri, collection=collection
@@ -147,7 +147,7 @@ def load_milvus(
     folder: Path, embeddings: Array, *, metric: Metric, settings: IndexSettings, state: State
 ) -> MilvusIndex:
     """The collection that was saved; RunError where the database is not there or lacks it."""
-    uri = settings.address or str(folder / FILE)
+    uri = settings.address or str(folder / MILVUS_FILE)
     index = MilvusIndex(
         embeddings, metric=metric, settings=settings, uri=uri, collection=state["collection"]
     )

@@ -19,6 +19,7 @@ from sightline.search.gallery import (
     COLUMNS,
     DESCRIPTION,
     EMBEDDINGS,
+    ENGINE_FILES,
     FORMAT,
     ROWS,
     TEXT,
@@ -196,14 +197,18 @@ def file_facts(file: Path) -> dict[str, int | str]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists() or (folder / DESCRIPTION).is_file():
+    """Raise DataError for a place with anything that is not an index: it would be replaced."""
+    if not folder.exists():
         return
-    if folder.is_dir() and not any(folder.iterdir()):
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"a file"}
+    ours = {DESCRIPTION, EMBEDDINGS, ROWS}
+    foreign = sorted(found - ours - set(ENGINE_FILES))
+    if not found or (ours <= found and not foreign):
         return
     raise DataError(
         "The place for the index is taken by something else.",
-        expected=f"no folder, an empty one, or one with {DESCRIPTION}",
-        got="a file" if folder.is_file() else "a folder with other files",
+        expected="no folder, an empty one, or an index and nothing beside it",
+        got=", ".join(foreign[:5]) or f"a part of an index: {', '.join(sorted(found))}",
         where=folder,
         remedy="name another folder, or move this one away",
     )
