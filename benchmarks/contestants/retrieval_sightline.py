@@ -27,8 +27,8 @@ SIGHTLINE = Path(sys.executable).with_name("sightline")
 BACKBONE = "mobilenetv2_100"
 DIMENSION = 512
 PACKAGES = ("sightline", "torch", "torchvision", "timm", "numpy")
-# As the peers: all pictures are learnt from, no validation chooses an epoch, and BatchNorm keeps the
-# statistics that came with the weights.
+# As the peers: all pictures are learnt from, no validation chooses an epoch, and BatchNorm keeps
+# the statistics that came with the weights.
 SETTINGS = ("data.val_fraction=0", "data.test_fraction=0", "train.freeze_norm_statistics=true")
 
 

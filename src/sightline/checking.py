@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sightline.config import load_config
@@ -13,16 +14,17 @@ from sightline.data.defect_categories import holds_defects
 from sightline.data.defect_checks import defect_findings
 from sightline.data.defect_reader import unused_masks
 from sightline.data.defect_settings import AnomalyDataConfig
-from sightline.data.exclusions import write_excluded
-from sightline.data.findings import CheckReport, Finding
+from sightline.data.exclusions import find_excluded, write_excluded
+from sightline.data.findings import CheckReport, Finding, sort_findings
 from sightline.data.lint import check
+from sightline.data.manifest import Manifest
 from sightline.data.objects import name_objects
 from sightline.data.readers import read_manifest
 from sightline.data.retrieval_settings import RetrievalDataConfig
 from sightline.data.settings import DataConfig
 from sightline.data.splits_file import write_splits
 from sightline.data.splits_folder import class_table, totals, write_splits_folder
-from sightline.errors import UsageError
+from sightline.errors import DataError, UsageError
 from sightline.tasks.config import TaskConfig
 from sightline.trained import TASK_CONFIGS
 
@@ -46,7 +48,7 @@ def check_source(
     if isinstance(config, RetrievalDataConfig):
         manifest, _ = name_objects(manifest, config)
         is_open = config.split_by == "class"
-    return check(
+    report = check(
         manifest,
         workers=config.workers,
         near_duplicates=near_duplicates,
@@ -54,6 +56,21 @@ def check_source(
         open_set=is_open,
         defects=defects,
     )
+    if isinstance(config, RetrievalDataConfig) and config.manifest is None:
+        more = tuple(_left_nothing(manifest, config))
+        report = replace(report, findings=sort_findings([*report.findings, *more]))
+    return report
+
+
+def _left_nothing(manifest: Manifest, config: RetrievalDataConfig) -> Iterator[Finding]:
+    """An error where leaving out objects with small pictures leaves no two classes."""
+    try:
+        find_excluded(manifest, config)
+    except DataError as error:
+        # Unreadable files, its other reason, are findings already.
+        if "min_image_size" in str(error.remedy):
+            what, count = f"pictures: {error.what}", len(manifest)
+            yield Finding("error", "nothing_left", count, what, (), str(error.remedy))
 
 
 def split_source(source: str, overrides: Sequence[str], target: Path) -> str:

@@ -116,13 +116,17 @@ def _source_settings(
                 remedy="for example data.label_col=label, index.engine=faiss-hnsw",
             )
     key = "train_csv" if source.suffix.lower() in (".csv", ".tsv") else "root"
-    named = [f"data.{key}={source}", "data.min_image_size=0", *overrides]
-    loaded = load_config("retrieve/arcface", named, tasks=TASK_CONFIGS)
-    assert isinstance(loaded, RetrieveConfig)
-    own = load_config(str(run.config_file), tasks=TASK_CONFIGS)
+    read = [one for one in overrides if one.startswith("data.")]
+    searched = [one for one in overrides if one.startswith("index.")]
+    data = load_config(
+        "retrieve/basic",
+        [f"data.{key}={source}", "data.min_image_size=0", *read],
+        tasks=TASK_CONFIGS,
+    )
+    own = load_config(str(run.config_file), searched, tasks=TASK_CONFIGS)
+    assert isinstance(data, RetrieveConfig)
     assert isinstance(own, RetrieveConfig)
-    asked = any(one.startswith("index.") for one in overrides)
-    return loaded.data, loaded.index if asked else own.index
+    return data.data, own.index
 
 
 def _write(

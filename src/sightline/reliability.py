@@ -75,21 +75,23 @@ def _fitted(
     rows, _ = predictor.answer(samples, lambda one, member: images_of(one, member)[0])
     judged = judge(samples, rows["embeddings"], predictor.decision, config)
     answers = answers_in(judged.searched, settings.top_k)
-    strangers, enough = answers_without_own_class(judged.searched, settings.top_k)
+    strangers = answers_without_own_class(judged.searched, settings.top_k)
     shown = judged.searched.query_labels
     right = answers.votes.winner == shown
     # A picture without any neighbour has no answer to be judged.
     usable = np.isfinite(answers.votes.nearest) & _one_of_each(samples, config.project.seed)
     if not usable.any():
         return judged.own_gallery, _none("no validation picture sees another one", settings)
-    unknown = usable & enough
+    unknown = usable & np.isfinite(strangers.nearest)
+    if settings.false_accept_rate is not None and not unknown.any():
+        return judged.own_gallery, _none("there is no other class to mistake one for", settings)
     return judged.own_gallery, fit_reliability(
         _of(answers.votes.criteria, usable),
         right[usable],
         error_rate=settings.error_rate,
         delta=DELTA,
         unknown=_of(strangers.criteria, unknown) if unknown.any() else None,
-        false_accept_rate=settings.false_accept_rate if unknown.any() else None,
+        false_accept_rate=settings.false_accept_rate,
     )
 
 

@@ -12,6 +12,7 @@ from sightline.config import load_config
 from sightline.data.dataset import Dataset
 from sightline.data.defect_labels import is_normal
 from sightline.data.manifest import Manifest
+from sightline.errors import UsageError
 from sightline.experiment import images_of, read_dataset
 from sightline.metrics.auroc import roc_curve
 from sightline.metrics.conformal import conformal_threshold, needed_normals, smallest_budget
@@ -45,11 +46,25 @@ def set_thresholds(
     if section == "threshold":
         require_answers(run, "scores", "a threshold")
     named = [one if one.startswith(f"{section}.") else f"{section}.{one}" for one in overrides]
+    if section == "answer":
+        _refuse_other_votes(named)
     loaded = load_config(str(run.config_file), named, tasks=TASK_CONFIGS)
     if isinstance(loaded, RetrieveConfig):
         return fit_run_reliability(run, loaded.answer, device=device, say=say)
     assert isinstance(loaded, AnomalyConfig)
     return set_threshold(run, loaded.threshold, device=device, say=say)
+
+
+def _refuse_other_votes(named: Sequence[str]) -> None:
+    """Raise UsageError for keys that change the votes: thresholds hold for the run's own alone."""
+    rates = ("error_rate", "false_accept_rate")
+    for one in named:
+        if one.partition("=")[0].removeprefix("answer.") not in rates:
+            raise UsageError(
+                "The thresholds of a run are fitted on its answers as it gives them.",
+                expected=" or ".join(f"{rate}=..." for rate in rates),
+                got=one.removeprefix("answer."),
+            )
 
 
 def set_threshold(

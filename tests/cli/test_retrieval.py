@@ -144,6 +144,9 @@ def test_a_class_with_one_object_is_named_and_names_that_count_pictures_are_refu
     assert all(len(found) == 1 for found in by_object.values()), "no object is divided"
     scores = cli.json(run / "predictions" / "val.metrics.json")
     assert scores["headline"]["recall_at_1"]["unit"] == "group"
+    held_out = {row["group"] for row in splits if row["split"] == "val"}
+    fitted = cli.json(run / "reliability.json")["thresholds"]
+    assert fitted["n"] == len(held_out) < scores["n"], "one picture of each object"
 
 
 def test_an_object_under_two_classes_is_named_and_kept_apart(pictures: Path, cli: Any) -> None:
@@ -170,6 +173,9 @@ def test_objects_with_small_pictures_are_left_out_whole_and_listed(
 ) -> None:
     command = ("train", *cli.searching, f"data.root={pictures}", "data.min_image_size=300")
     refused(cli, *command, words=["data.min_image_size"])
+    checked = cli("check", "retrieve/basic", f"data.root={pictures}", "data.objects=picture")
+    assert checked.code == 1, "what training would refuse is not fit for training"
+    assert "data.min_image_size" in checked.out
     from PIL import Image
 
     first = sorted((pictures / "0_zero").iterdir())[0]
@@ -238,6 +244,7 @@ def test_a_gallery_smaller_than_the_voters_answers_and_says_so(searched: Path, c
          ["thresholds of its own"]),
         (("predict", "latest", "pictures", "--out", "a.csv", "--heat-maps", "seen"), ["heat map"]),
         (("index", "latest", "--out", "x"), ["own gallery"]),
+        (("threshold", "latest", "top_k=1"), ["as it gives them", "error_rate"]),
         (("index", "latest", "pictures", "--out", "experiments/train/latest-train/index"),
          ["outside of the run"]),
         (("index", "latest", "pictures", "train.lr=1", "--out", "x"), ["`data` and `index`"]),

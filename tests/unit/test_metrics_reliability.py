@@ -144,7 +144,7 @@ def test_nothing_that_can_be_promised_says_what_can() -> None:
     assert none.min_margin is None
     assert none.min_concentration is None
     assert "at most 0.1% wrong answers" in none.reason
-    assert "of 60 images" in none.reason
+    assert "of 60 answers" in none.reason
     assert "infer." not in none.reason
     assert not none.accepts(*known).any()
     assert (none.accepted, none.coverage, none.accuracy) == (0, 0.0, None)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.errors import DataError
-from sightline.metrics.voting import NOBODY, leave_class_out, top_percentages, weighted_vote
+from sightline.metrics.voting import NOBODY, top_percentages, weighted_vote
 
 
 def slow_vote(distances: list[float], labels: list[int]) -> list[tuple[int, float]]:
@@ -106,28 +106,6 @@ def test_nobody_to_vote() -> None:
     assert none.winner.shape == none.margin.shape == (0,)
 
 
-@given(seed=st.integers(0, 10_000), k=st.integers(1, 12), extra=st.integers(0, 12))
-@settings(max_examples=100, deadline=None)
-def test_a_class_left_out_is_a_gallery_without_it(seed: int, k: int, extra: int) -> None:
-    distances, labels = draw(seed, 6, k + extra, 4)
-    own = np.random.default_rng(seed).integers(0, 4, 6)
-    found = leave_class_out(distances, labels, own, k=k)
-    for row in range(6):
-        rest = [
-            (distance, label)
-            for distance, label in zip(distances[row].tolist(), labels[row].tolist(), strict=True)
-            if label != own[row] and not math.isinf(distance)
-        ][:k]
-        there = len(rest)
-        assert found.distances[row, :there].tolist() == [distance for distance, _ in rest]
-        assert found.labels[row, :there].tolist() == [label for _, label in rest]
-        assert np.isinf(found.distances[row, there:]).all()
-        assert (found.labels[row, there:] == NOBODY).all()
-        assert found.short[row] == (there < k)
-    votes = weighted_vote(*found[:2])
-    assert (votes.winner != own).all()
-
-
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 9), count=st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
 def test_percentages_add_up_and_stay_close(seed: int, k: int, count: int) -> None:
@@ -162,6 +140,3 @@ def test_wrong_input_is_refused() -> None:
     for labels in ([[0.0, 1.0]], [[-1, 0]]):
         with pytest.raises(DataError, match="no class indices"):
             weighted_vote([[0.1, 0.2]], labels)
-    for k, own in ((0, [1]), (3, [1]), (1, [1, 2])):
-        with pytest.raises(DataError, match="left out like this"):
-            leave_class_out([[0.1, 0.2]], [[1, 2]], own, k=k)

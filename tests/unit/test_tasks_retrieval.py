@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from sightline.errors import ConfigError, DataError, RunError
 from sightline.metrics.reliability import Reliability
 from sightline.search.gallery import Gallery
 from sightline.search.index import build_index
+from sightline.search.saved import write_gallery
 from sightline.tasks import TASKS
 from sightline.tasks.retrieval import RetrievalTask
 from sightline.tasks.retrieval_answers import NO_ROW, answers_in, answers_without_own_class
-from sightline.tasks.retrieval_decision import FittedReliability, RetrievalDecision
+from sightline.tasks.retrieval_decision import (
+    FittedReliability,
+    RetrievalDecision,
+    open_other_gallery,
+)
 from sightline.tasks.retrieval_protocol import Searched, choose_protocol
 from sightline.tasks.retrieval_trainer import RetrievalTrainer
 from sightline.tasks.retrieve_config import RetrieveConfig
@@ -398,13 +404,62 @@ def test_a_query_does_not_see_its_own_object() -> None:
 def test_an_unknown_is_asked_with_its_class_taken_out() -> None:
     vectors = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     labels = np.array([0, 0, 1, 2])
-    votes, enough = answers_without_own_class(Searched(vectors[:1], vectors, labels[:1], labels), 2)
-    assert enough.tolist() == [True]
+    votes = answers_without_own_class(Searched(vectors[:1], vectors, labels[:1], labels), 2)
     assert votes.winner[0] in (1, 2)
     assert votes.nearest[0] == pytest.approx(1.0)
 
 
+def test_a_large_class_is_taken_out_whole() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 1500)
+    vectors = np.eye(3, 8)[labels] + random.normal(scale=0.1, size=(len(labels), 8))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    asked = np.arange(0, len(labels), 300)
+    votes = answers_without_own_class(Searched(vectors[asked], vectors, labels[asked], labels), 20)
+    cosines = vectors[asked] @ vectors.T
+    cosines[labels[asked][:, None] == labels[None, :]] = -np.inf
+    assert np.allclose(votes.nearest, 1 - cosines.max(axis=1), atol=1e-5)
+
+
+def test_validation_is_compared_with_train_alone() -> None:
+    part = Dataset(CLOSED).part("val")
+    everything = both(Dataset(CLOSED).part("fit"), part)
+    gallery = Gallery.build(
+        np.eye(4, 8, dtype=np.float32)[everything.label.codes],
+        ids=[str(one) for one in everything.id],
+        labels=[everything.label.text(row) for row in range(len(everything))],
+        splits=[everything.split_text(row) for row in range(len(everything))],
+        model={},
+    )
+    wide = replace(decision_of(), gallery=gallery, index=build_index(gallery.embeddings))
+    truth = Truth(part, tuple(CLASSES), None, wide)
+    scores = RetrievalTask().evaluate(outputs_of(part), truth, config_of()).as_dict()
+    assert scores["gallery"]["pictures"] == 24, "or each would find itself"
+    test = part.with_split(np.full(len(part), 4, np.int8))
+    truth = Truth(test, tuple(CLASSES), None, wide)
+    scores = RetrievalTask().evaluate(outputs_of(test), truth, config_of()).as_dict()
+    assert scores["gallery"]["pictures"] == 32
+
+
+def test_thresholds_of_new_classes_are_not_for_classes_that_were_trained(tmp_path: Path) -> None:
+    decision = decision_of(thresholds=strict(), own=True)
+    for labels, expected in ((["a", "new"], False), (["new", "newer"], True)):
+        folder = tmp_path / "-".join(labels)
+        vectors = np.eye(2, 8, dtype=np.float32)
+        model = {"run": "r", "checkpoint": "c", "sha256": "s"}
+        write_gallery(folder, Gallery.build(vectors, ids=labels, labels=labels, model=model))
+        other = open_other_gallery(decision, folder, "s")
+        assert (other.reliability is not None) == expected
+
+
 # What is refused, and what is noted.
+
+
+def test_a_split_in_which_nothing_can_be_found_is_refused_before_training() -> None:
+    alone = both(samples_of({"a": "fit", "b": "fit"}), samples_of({"c": "val", "d": "val"}, 2))
+    with pytest.raises(DataError, match="another one of its class"):
+        RetrievalTask().check_data(Dataset(alone), config_of())
+    RetrievalTask().check_data(Dataset(alone), config_of("eval.leave_out=picture"))
 
 
 @pytest.mark.parametrize(
@@ -471,7 +526,7 @@ def test_small_classes_few_classes_and_new_classes_are_noted() -> None:
         update={"loss": config.loss.model_copy(update={"scale": 64.0, "margin": 0.5})}
     )
     notes = RetrievalTask().check_data(
-        Dataset(both(CLOSED, samples_of({"e": "fit"}, 2), samples_of({"n": "test"}, 2))), wide
+        Dataset(both(CLOSED, samples_of({"e": "fit"}, 2), samples_of({"n": "test"}, 4))), wide
     )
     assert any("repeat them: e" in note for note in notes)
     assert any("arcface-small" in note for note in notes)

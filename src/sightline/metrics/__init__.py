@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sightline.metrics.reliability import fit_reliability
     from sightline.metrics.retrieval import retrieval_scores
     from sightline.metrics.visualization import plot_confusion_matrix, plot_roc_curve
-    from sightline.metrics.voting import leave_class_out, weighted_vote
+    from sightline.metrics.voting import weighted_vote
 
 __all__ = [
     "average_precision",
@@ -29,7 +29,6 @@ __all__ = [
     "compute_auroc_per_class",
     "compute_pixel_auroc",
     "fit_reliability",
-    "leave_class_out",
     "mean_estimate",
     "plot_confusion_matrix",
     "plot_roc_curve",
@@ -45,7 +44,6 @@ _HOMES = {
     "compute_auroc_per_class": "sightline.metrics.auroc",
     "compute_pixel_auroc": "sightline.metrics.pixel_scores",
     "fit_reliability": "sightline.metrics.reliability",
-    "leave_class_out": "sightline.metrics.voting",
     "mean_estimate": "sightline.metrics.grouped_means",
     "plot_confusion_matrix": "sightline.metrics.visualization",
     "plot_roc_curve": "sightline.metrics.visualization",

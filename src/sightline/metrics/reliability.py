@@ -95,11 +95,11 @@ def fit_reliability(
     Networks, 2017, algorithm 1), provided that the answers are independent. Photos of one object
     are not: with many of each the promise is weaker than it says.
 
-    ``unknown`` (U,) are answers on things whose class was taken out of the gallery
-    (``voting.leave_class_out``). With ``false_accept_rate`` only answers that are more reliable
-    than an order statistic of theirs are considered, so that at most this share of unknown things
-    is accepted, with confidence 1 - delta too (Vovk, Conditional Validity of Inductive Conformal
-    Predictors, 2012, proposition 2). Both promises hold together with confidence 1 - 2 delta.
+    ``unknown`` (U,) are answers on things whose class was taken out of the gallery. With
+    ``false_accept_rate`` only answers that are more reliable than an order statistic of theirs are
+    considered, so that at most this share of unknown things is accepted, with confidence 1 - delta
+    too (Vovk, Conditional Validity of Inductive Conformal Predictors, 2012, proposition 2). Both
+    promises hold together with confidence 1 - 2 delta.
 
     Where nothing can be promised there are no thresholds, nothing is accepted, and ``reason``
     says what was missing. A DataError is for input that makes no sense.
@@ -243,5 +243,5 @@ def _too_few_unknown(error: TooFewNormalsError) -> str:
 
 
 def _unreachable(error_rate: float, error: DataError) -> str:
-    found = str(error.got).replace("confidence", "reliability")
+    found = str(error.got).replace("confidence", "reliability").replace("images", "answers")
     return f"no thresholds guarantee at most {error_rate:.1%} wrong answers: {found}"

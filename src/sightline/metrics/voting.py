@@ -69,15 +69,6 @@ class Votes:
         return Criteria(self.nearest, self.margin, self.confidence)
 
 
-class LeftOut(NamedTuple):
-    """Neighbours that are not of the query's class: distances and labels (Q, k), and ``short``."""
-
-    distances: Floats
-    labels: Counts
-    short: npt.NDArray[np.bool_]
-    """(Q,) where fewer than k remained: the rest of the places has no neighbour."""
-
-
 def weighted_vote(distances: npt.ArrayLike, labels: npt.ArrayLike) -> Votes:
     """Return the vote of the neighbours (Q, k), each weighing 1 / (distance + 1e-6).
 
@@ -111,35 +102,6 @@ def weighted_vote(distances: npt.ArrayLike, labels: npt.ArrayLike) -> Votes:
     total = np.maximum(sums.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     sorted_sums, sorted_names = (np.take_along_axis(one, ranking, 1) for one in (sums, names))
     return Votes(sorted_names.astype(np.int64), sorted_sums / total, away[:, 0])
-
-
-def leave_class_out(
-    distances: npt.ArrayLike, labels: npt.ArrayLike, query_labels: npt.ArrayLike, *, k: int
-) -> LeftOut:
-    """Return the first k of the neighbours (Q, K) that are not of the query's own class.
-
-    What the query would find if its class were not in the gallery, so the votes of these are
-    those on something unknown. Ask for enough neighbours: ``short`` says where K were too few,
-    and a vote of fewer is more scattered than one of k would be.
-
-    >>> leave_class_out([[0.1, 0.2, 0.3]], [[4, 9, 4]], [4], k=2)[:2]
-    (array([[0.2, inf]]), array([[ 9, -1]]))
-    """
-    away, classes = _checked(distances, labels)
-    own = np.asarray(query_labels)
-    if own.shape != (len(away),) or not 1 <= k <= away.shape[1]:
-        raise DataError(
-            "The query's class cannot be left out like this.",
-            expected=f"{len(away)} query labels and 1 <= k <= {away.shape[1]} neighbours",
-            got=f"shape {own.shape} and k = {k}",
-        )
-    gone = (classes == own[:, None]) | np.isinf(away)
-    order = np.argsort(gone, axis=1, kind="stable")[:, :k]
-    missing = np.take_along_axis(gone, order, axis=1)
-    short: npt.NDArray[np.bool_] = np.any(missing, axis=1, keepdims=True)[:, 0]
-    rest = np.where(missing, np.inf, np.take_along_axis(away, order, axis=1))
-    names = np.where(missing, NOBODY, np.take_along_axis(classes, order, axis=1))
-    return LeftOut(rest, names, short)
 
 
 def top_percentages(votes: Votes, count: int = 3) -> tuple[Counts, Floats]:

@@ -23,7 +23,12 @@ from sightline.tasks.config import TaskConfig
 from sightline.tasks.retrieval_answers import answers_from
 from sightline.tasks.retrieval_decision import RetrievalDecision, read_decision
 from sightline.tasks.retrieval_evidence import found_by
-from sightline.tasks.retrieval_protocol import choose_protocol, coded, labels_of
+from sightline.tasks.retrieval_protocol import (
+    choose_protocol,
+    coded,
+    labels_of,
+    left_out,
+)
 from sightline.tasks.retrieval_result import RetrievalResult
 from sightline.tasks.retrieval_scoring import retrieval_result
 from sightline.tasks.retrieval_trainer import (
@@ -66,6 +71,7 @@ class RetrievalTask:
         for split in ("val", "test"):
             asked = labels_of(dataset.part(split))
             if asked and not asked & known:
+                _require_pairs(dataset.part(split), split, config.eval.leave_out)
                 notes.append(
                     f"{split} has {len(asked)} classes that training never sees: its pictures are "
                     "each other's gallery"
@@ -200,6 +206,22 @@ class RetrievalTask:
     ) -> RetrievalDecision:
         """The run's index with its thresholds; RunError without an index of these weights."""
         return read_decision(run_folder, checkpoint, config)
+
+
+def _require_pairs(samples: Manifest, split: str, leave_out: str) -> None:
+    """Raise DataError where no picture of a split that is its own gallery sees one of its class."""
+    seen = np.unique(np.stack([samples.label.codes, left_out(samples, leave_out)], 1), axis=0)
+    if (np.bincount(seen[:, 0]) > 1).any():
+        return
+    raise DataError(
+        f"No picture of {split} has another one of its class to find.",
+        expected="classes with pictures of several objects, since a query does not see its own "
+        "object (eval.leave_out=object)"
+        if leave_out == "object"
+        else "classes with several pictures",
+        got=f"{len(samples)} pictures of {len(labels_of(samples))} classes, one object in each",
+        remedy="set eval.leave_out=picture, data.objects=picture, or data.group_pattern",
+    )
 
 
 def _require_labels(manifest: Manifest) -> None:

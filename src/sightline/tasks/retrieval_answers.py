@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline.metrics.voting import Votes, leave_class_out, weighted_vote
+from sightline.metrics.voting import Votes, weighted_vote
 from sightline.search.exact import nearest
 from sightline.search.neighbours import Neighbours
 from sightline.tasks.retrieval_protocol import Codes, Searched
@@ -18,8 +18,8 @@ from sightline.tasks.retrieval_protocol import Codes, Searched
 Distances = npt.NDArray[np.floating[Any]]
 
 NO_ROW = -1
-MOST_UNKNOWN_NEIGHBOURS = 1024
-"""A query's own class is passed over among so many neighbours; larger classes leave too few."""
+CELLS_AT_ONCE = 1 << 22
+"""Neighbours that are held at a time where a query's own must be passed over."""
 
 
 class Answers(NamedTuple):
@@ -48,21 +48,14 @@ def answers_in(searched: Searched, top_k: int) -> Answers:
     return Answers(weighted_vote(distances, labels), distances, rows)
 
 
-def answers_without_own_class(searched: Searched, top_k: int) -> tuple[Votes, npt.NDArray[Any]]:
-    """The votes as if no query's class were in the gallery, and where (Q,) enough were left.
+def answers_without_own_class(searched: Searched, top_k: int) -> Votes:
+    """The votes of queries as if none of their classes were in the gallery.
 
     This is what the run would say to something it does not know, measured with the classes there
     are. Training knew them all, so something really new may look more, or less, familiar.
     """
-    largest = int(np.bincount(searched.gallery_labels).max(initial=0))
-    wanted = min(top_k + largest, MOST_UNKNOWN_NEIGHBOURS)
-    distances, rows = _visible(searched, wanted)
-    labels = np.where(rows == NO_ROW, -1, searched.gallery_labels[rows])
-    k = min(top_k, distances.shape[1])
-    rest = leave_class_out(distances, labels, searched.query_labels, k=k)
-    has_one = np.isfinite(rest.distances[:, 0])
-    enough = has_one if largest + top_k <= MOST_UNKNOWN_NEIGHBOURS else has_one & ~rest.short
-    return weighted_vote(rest.distances, rest.labels), enough
+    hidden = (searched.query_labels, searched.gallery_labels)
+    return answers_in(searched._replace(exclude=hidden), top_k).votes
 
 
 def _visible(searched: Searched, k: int) -> tuple[Distances, Codes]:
@@ -71,11 +64,24 @@ def _visible(searched: Searched, k: int) -> tuple[Distances, Codes]:
     if searched.exclude is None:
         found = nearest(searched.queries, searched.gallery, min(k, size))
         return found.distances, found.rows
-    asks, shown = searched.exclude
+    shown = searched.exclude[1]
     most_hidden = int(np.unique(shown, return_counts=True)[1].max(initial=0))
-    found = nearest(searched.queries, searched.gallery, min(k + most_hidden, size))
+    wanted = min(k + most_hidden, size)
+    step = max(1, CELLS_AT_ONCE // wanted)
+    parts = [
+        _unhidden(searched, slice(start, start + step), wanted, min(k, size))
+        for start in range(0, len(searched.queries), step)
+    ]
+    return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
+
+
+def _unhidden(searched: Searched, part: slice, wanted: int, k: int) -> tuple[Distances, Codes]:
+    """The same for some queries, of whose `wanted` nearest rows at least k are not hidden."""
+    assert searched.exclude is not None
+    asks, shown = searched.exclude[0][part], searched.exclude[1]
+    found = nearest(searched.queries[part], searched.gallery, wanted)
     hidden = shown[found.rows] == asks[:, None]
-    order = np.argsort(hidden, axis=1, kind="stable")[:, : min(k, size)]
+    order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
     gone = np.take_along_axis(hidden, order, axis=1)
     distances = np.take_along_axis(found.distances, order, axis=1)
     rows = np.take_along_axis(found.rows, order, axis=1)

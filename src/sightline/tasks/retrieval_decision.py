@@ -42,6 +42,8 @@ class RetrievalDecision:
     fitted: FittedReliability | None = None
     is_runs_own: bool = True
     """Whether it is the gallery of the run, and not one that was given instead."""
+    has_new_classes: bool = False
+    """Whether training saw none of its classes."""
 
     @property
     def reliability(self) -> Reliability | None:
@@ -50,9 +52,10 @@ class RetrievalDecision:
         Those of known classes hold for the run's own gallery; those of new classes, where the
         gallery's classes were never trained on, for another.
         """
-        if self.fitted is None or self.fitted.own_gallery == self.is_runs_own:
+        if self.fitted is None:
             return None
-        return self.fitted.thresholds
+        alike = self.has_new_classes if self.fitted.own_gallery else self.is_runs_own
+        return self.fitted.thresholds if alike else None
 
     def remarks(self) -> list[str]:
         """Sentences about what the answers will lack."""
@@ -69,6 +72,8 @@ class RetrievalDecision:
             said.append(f"no answer is held back: the thresholds were fitted for {kind}")
         elif self.reliability.max_distance is None:
             said.append(f"no answer is held back: {self.reliability.reason}")
+        elif self.is_runs_own and (self.gallery.splits == "val").any():
+            said.append("the thresholds were fitted with the pictures of train, without val")
         return said
 
     def of_training(self) -> RetrievalDecision:
@@ -116,7 +121,11 @@ def open_other_gallery(
 ) -> RetrievalDecision:
     """The decision with another gallery; RunError for one that another model made."""
     gallery, index = open_gallery(folder, model_sha256=model_sha256)
-    return replace(decision, gallery=gallery, index=index, is_runs_own=False)
+    trained = {str(one) for one in decision.gallery.labels}
+    is_new = not trained & {str(one) for one in gallery.labels}
+    return replace(
+        decision, gallery=gallery, index=index, is_runs_own=False, has_new_classes=is_new
+    )
 
 
 def write_reliability(run_folder: Path, fitted: FittedReliability) -> None:

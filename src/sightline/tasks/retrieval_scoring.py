@@ -163,8 +163,9 @@ def _answers(  # noqa: PLR0913 (one thing each)
         "coverage": estimate(accepted, rows=matched).as_dict(),
         "accepted_accuracy": estimate(right, rows=matched & accepted).as_dict(),
     }
-    strangers, enough = answers_without_own_class(judged.searched, config.answer.top_k)
-    made["false_accepts"] = _accepts(strangers, enough, thresholds, estimate.groups)
+    strangers = answers_without_own_class(judged.searched, config.answer.top_k)
+    has_one = np.isfinite(strangers.nearest)
+    made["false_accepts"] = _accepts(strangers, has_one, thresholds, estimate.groups)
     if (~matched).any():
         made["unknown_accepts"] = _accepts(answers.votes, ~matched, thresholds, estimate.groups)
     return made
