@@ -476,6 +476,14 @@ def test_a_split_in_which_nothing_can_be_found_is_refused_before_training() -> N
         (("train.freeze_norm_statistics=true",), "freeze_norm_statistics"),
         (("index.ef_search=4",), "faiss-hnsw"),
         (("train.mode=min",), "worst"),
+        (("sampler.samples_per_class=2", "sampler.kind=shuffled"), "not read with shuffled"),
+        (
+            (
+                *("loss.kind=triplet", "loss.scale=64", "loss.margin=null"),
+                *("sampler.kind=shuffled", "sampler.samples_per_class=null"),
+            ),
+            "sampler.kind=balanced",
+        ),
         (("sampler.samples_per_class=null", "sampler.classes_per_batch=4"), "samples_per_class"),
         (
             (

@@ -179,6 +179,11 @@ class RetrieveConfig(TaskConfig):
         classes, pictures = sampler.classes_per_batch, sampler.samples_per_class
         if sampler.kind == "shuffled" and (classes or pictures):
             raise ValueError("classes_per_batch and samples_per_class are not read with shuffled")
+        if sampler.kind == "shuffled" and self.loss.kind not in WITH_HEAD:
+            raise ValueError(
+                f"loss {self.loss.kind} compares pictures of a class; shuffled batches hardly "
+                "have two of one: set sampler.kind=balanced"
+            )
         if classes is not None and pictures is None:
             raise ValueError("sampler.classes_per_batch is used only with samples_per_class")
         if classes is not None and pictures is not None and train.batch_size != classes * pictures:
