@@ -150,7 +150,7 @@ def _seconds(cells: list[dict[str, Any]]) -> list[str]:
     """Mean seconds of each contestant on each set, for orientation."""
     lines = [
         "Seconds of training and of embedding, other work on the machine; Sightline's are whole "
-        "commands with start, validation of every epoch, figures and report:",
+        "commands with start, figures and report:",
         "",
     ]
     for one in _first_of_each(cells):
