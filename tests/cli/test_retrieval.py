@@ -230,9 +230,16 @@ def test_a_gallery_smaller_than_the_voters_answers_and_says_so(searched: Path, c
         for file in sorted(folder.iterdir())[3:]:
             file.unlink()
     assert cli("index", "latest", "pictures", "--out", "gallery").code == 0
+    config = searched / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("top_k: null", "top_k: 20"), encoding="utf-8")
     done = cli("predict", "latest", "pictures", "--out", "a.csv", "--index", "gallery")
     assert done.code == 0, done.said
     assert "the gallery has 9 pictures, so these vote and not 20" in done.err
+    config.write_text(text, encoding="utf-8")
+    done = cli("predict", "latest", "pictures", "--out", "a.csv", "--index", "gallery")
+    assert "these vote" not in done.err, "by itself a gallery has no more voters than pictures"
+    assert "nearest_5" in cli.table("a.csv")[0], "evidence does not have to vote"
 
 
 @pytest.mark.parametrize(

@@ -381,8 +381,19 @@ def test_a_small_gallery_votes_as_a_whole_and_says_so() -> None:
     decision = decision_of()
     assert not any("these vote" in line for line in decision.remarks())
     few = Gallery.build(vectors, ids=list("xyz"), labels=list("abc"), model={})
-    small = RetrievalDecision(few, build_index(vectors), config_of().answer)
+    asked = config_of("answer.top_k=20").answer
+    small = RetrievalDecision(few, build_index(vectors), asked)
     assert any("3 pictures, so these vote and not 20" in line for line in small.remarks())
+
+
+def test_evidence_is_shown_and_does_not_vote() -> None:
+    vectors = np.array([[1, 0], [0.9, 0.4358899], [0.8, 0.6], [0.7, 0.7141428]], np.float32)
+    gallery_labels = np.array([0, 1, 1, 1])
+    searched = Searched(vectors[:1], vectors, np.array([0]), gallery_labels)
+    answers = answers_in(searched, 1, shown=4)
+    assert answers.rows.tolist() == [[0, 1, 2, 3]]
+    assert answers.votes.winner.tolist() == [0]
+    assert answers.votes.confidence.tolist() == [1.0]
 
 
 def test_a_query_does_not_see_its_own_object() -> None:
@@ -472,7 +483,6 @@ def test_a_split_in_which_nothing_can_be_found_is_refused_before_training() -> N
         (("train.frozen_epochs=8",), "frozen_epochs"),
         (("sampler.classes_per_batch=3",), "train.batch_size=6"),
         (("train.batch_size=3",), "no room"),
-        (("answer.evidence=30",), "evidence"),
         (("train.freeze_norm_statistics=true",), "freeze_norm_statistics"),
         (("index.ef_search=4",), "faiss-hnsw"),
         (("train.mode=min",), "worst"),

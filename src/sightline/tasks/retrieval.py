@@ -20,7 +20,7 @@ from sightline.losses.cross_batch_memory import CrossBatchMemory
 from sightline.models.embedder import Embedder, create_embedder
 from sightline.models.freezing import freeze_matching
 from sightline.tasks.config import TaskConfig
-from sightline.tasks.retrieval_answers import answers_from
+from sightline.tasks.retrieval_answers import answers_from, voters
 from sightline.tasks.retrieval_decision import RetrievalDecision, read_decision
 from sightline.tasks.retrieval_evidence import found_by
 from sightline.tasks.retrieval_protocol import (
@@ -185,10 +185,12 @@ class RetrievalTask:
             )
         rows = join_by_id(outputs)
         names, (codes,) = coded(decision.gallery.labels)
-        k = min(decision.answer.top_k, decision.index.size)
-        neighbours = decision.index.search(np.asarray(rows["embeddings"], np.float32), k)
+        answer, size = decision.answer, decision.index.size
+        k = min(voters(answer.top_k, codes), size)
+        wanted = min(max(k, answer.evidence), size)
+        neighbours = decision.index.search(np.asarray(rows["embeddings"], np.float32), wanted)
         found = found_by(
-            answers_from(neighbours, codes),
+            answers_from(neighbours, codes, k),
             gallery_ids=decision.gallery.ids,
             gallery_labels=decision.gallery.labels,
             names=names,

@@ -1,6 +1,6 @@
 """Naming pictures after their nearest neighbours, with these as evidence.
 
-Q queries, N gallery rows, D embedding size, k neighbours that vote.
+Q queries, N gallery rows, D embedding size, k neighbours that vote, m that are found.
 """
 
 from __future__ import annotations
@@ -22,33 +22,51 @@ CELLS_AT_ONCE = 1 << 22
 """Neighbours that are held at a time where a query's own must be passed over."""
 
 
+MOST_VOTERS = 20
+"""Neighbours that vote where nothing is said and classes are large."""
+
+
 class Answers(NamedTuple):
-    """The vote of each query, and its neighbours, the nearest first."""
+    """The vote of each query, and its m neighbours, the nearest first."""
 
     votes: Votes
     distances: Distances
-    """(Q, k), infinity where there is none."""
+    """(Q, m), infinity where there is none."""
     rows: Codes
-    """(Q, k) rows of the gallery, NO_ROW where there is none."""
+    """(Q, m) rows of the gallery, NO_ROW where there is none."""
 
 
-def answers_from(neighbours: Neighbours, gallery_labels: Codes) -> Answers:
-    """The vote of neighbours (Q, k) with labels of the gallery (N,), numbers from 0."""
-    labels = gallery_labels[neighbours.rows]
-    return Answers(weighted_vote(neighbours.distances, labels), *neighbours)
+def voters(top_k: int | None, gallery_labels: Codes) -> int:
+    """How many neighbours vote in a gallery with these labels (N,), if `top_k` does not say.
 
-
-def answers_in(searched: Searched, top_k: int) -> Answers:
-    """The answers of queries by a vote of top_k neighbours, or of all where there are fewer.
-
-    Found by exact search, so that a score never depends on an index.
+    >>> voters(None, np.array([0, 0, 0, 1, 1, 1, 2])), voters(5, np.array([0, 0, 1]))
+    (3, 5)
     """
-    distances, rows = _visible(searched, top_k)
+    if top_k is not None:
+        return top_k
+    sizes = np.unique(gallery_labels, return_counts=True)[1]
+    return int(np.clip(np.median(sizes), 1, MOST_VOTERS))
+
+
+def answers_from(neighbours: Neighbours, gallery_labels: Codes, k: int) -> Answers:
+    """The vote of the first k neighbours (Q, m); labels of the gallery (N,) count from 0."""
+    labels = gallery_labels[neighbours.rows[:, :k]]
+    return Answers(weighted_vote(neighbours.distances[:, :k], labels), *neighbours)
+
+
+def answers_in(searched: Searched, top_k: int | None, *, shown: int = 1) -> Answers:
+    """The answers of queries by a vote of `voters` neighbours, or of all where there are fewer.
+
+    At least `shown` neighbours come with each, so far as the query sees any. Found by exact search,
+    so that a score never depends on an index.
+    """
+    k = voters(top_k, searched.gallery_labels)
+    distances, rows = _visible(searched, max(k, shown))
     labels = np.where(rows == NO_ROW, -1, searched.gallery_labels[rows])
-    return Answers(weighted_vote(distances, labels), distances, rows)
+    return Answers(weighted_vote(distances[:, :k], labels[:, :k]), distances, rows)
 
 
-def answers_without_own_class(searched: Searched, top_k: int) -> Votes:
+def answers_without_own_class(searched: Searched, top_k: int | None) -> Votes:
     """The votes of queries as if none of their classes were in the gallery.
 
     This is what the run would say to something it does not know, measured with the classes there

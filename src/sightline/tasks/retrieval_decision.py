@@ -60,7 +60,7 @@ class RetrievalDecision:
     def remarks(self) -> list[str]:
         """Sentences about what the answers will lack."""
         said = []
-        if self.index.size < self.answer.top_k:
+        if self.answer.top_k is not None and self.index.size < self.answer.top_k:
             said.append(
                 f"the gallery has {self.index.size} pictures, so these vote and not "
                 f"{self.answer.top_k}"

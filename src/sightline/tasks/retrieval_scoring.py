@@ -40,7 +40,7 @@ def retrieval_result(rows: dict[str, Any], truth: Truth, config: RetrieveConfig)
     scores = retrieval_scores(
         *searched.vectors, **searched.truth, recall_k=tuple(sorted({1, *config.eval.recall_k}))
     )
-    answers = answers_in(searched, config.answer.top_k)
+    answers = answers_in(searched, config.answer.top_k, shown=config.answer.evidence)
     fitted = None if decision is None else decision.fitted
     fits = fitted is not None and fitted.own_gallery == judged.own_gallery
     thresholds = fitted.thresholds if fitted is not None and fits else None

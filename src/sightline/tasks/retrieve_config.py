@@ -129,9 +129,10 @@ class RetrieveEvalConfig(EvalConfig):
 class AnswerConfig(Section):
     """How a picture is named after its neighbours, and when another photo is asked for."""
 
-    top_k: int = Field(default=20, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
     """Neighbours that vote, each with the inverse of its distance; fewer where the gallery is
-    smaller."""
+    smaller. Null: as many pictures as half of the gallery's classes have, at most 20, since more
+    would outvote small classes."""
     error_rate: float = Field(default=0.05, gt=0, lt=1)
     """Share of the accepted answers that may be wrong; thresholds on distance, margin and
     concentration are fitted for it on validation."""
@@ -139,13 +140,7 @@ class AnswerConfig(Section):
     """Share of pictures of unknown classes that may be accepted, measured on validation with each
     query's class taken out of the gallery; null: reported and not limited."""
     evidence: int = Field(default=5, ge=1)
-    """Neighbours that are written down for each answer."""
-
-    @model_validator(mode="after")
-    def _evidence_is_of_the_voters(self) -> AnswerConfig:
-        if self.evidence > self.top_k:
-            raise ValueError(f"evidence {self.evidence} is more than the {self.top_k} that vote")
-        return self
+    """Neighbours that are written down for each answer, whether they vote or not."""
 
 
 class RetrieveConfig(TaskConfig):
