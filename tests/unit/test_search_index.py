@@ -267,7 +267,7 @@ def test_a_disk_that_fails_at_the_last_step_leaves_the_old_index(
 def test_a_new_index_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     folder = tmp_path / "index"
     write_gallery(folder, gallery())
-    (folder / "leftover").write_text("of the old index")
+    (folder / "index.faiss").write_text("of the old index, by another engine")
     write_gallery(folder, gallery(20, seed=1))
     assert len(open_gallery(folder)[0]) == 20
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -295,6 +295,14 @@ def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
         write_gallery(folder, gallery())
     assert (folder / "thesis.tex").read_text() == "three years"
     assert left_beside(folder) == []
+
+
+def test_an_index_that_lost_a_file_can_be_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    write_gallery(folder, gallery())
+    (folder / "embeddings.npy").unlink()
+    write_gallery(folder, gallery(20, seed=1))
+    assert len(open_gallery(folder)[0]) == 20
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -201,14 +202,22 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
     found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"a file"}
-    ours = {DESCRIPTION, EMBEDDINGS, ROWS}
-    foreign = sorted(found - ours - set(ENGINE_FILES))
-    if not found or (ours <= found and not foreign):
+    foreign = sorted(found - {DESCRIPTION, EMBEDDINGS, ROWS, *ENGINE_FILES})
+    if not found or (not foreign and _is_described(folder)):
         return
     raise DataError(
         "The place for the index is taken by something else.",
         expected="no folder, an empty one, or an index and nothing beside it",
-        got=", ".join(foreign[:5]) or f"a part of an index: {', '.join(sorted(found))}",
+        got=", ".join(foreign[:5]) or f"no index, but {', '.join(sorted(found))}",
         where=folder,
         remedy="name another folder, or move this one away",
     )
+
+
+def _is_described(folder: Path) -> bool:
+    """Whether the folder says of itself that it is an index; files of it may be lost."""
+    try:
+        content = json.loads((folder / DESCRIPTION).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "engine", "model", "files"} <= content.keys()
