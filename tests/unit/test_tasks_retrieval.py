@@ -23,7 +23,12 @@ from sightline.search.index import build_index
 from sightline.search.saved import write_gallery
 from sightline.tasks import TASKS
 from sightline.tasks.retrieval import RetrievalTask
-from sightline.tasks.retrieval_answers import NO_ROW, answers_in, answers_without_own_class
+from sightline.tasks.retrieval_answers import (
+    NO_ROW,
+    answers_in,
+    answers_without_own_class,
+    voters,
+)
 from sightline.tasks.retrieval_decision import (
     FittedReliability,
     RetrievalDecision,
@@ -384,6 +389,22 @@ def test_a_small_gallery_votes_as_a_whole_and_says_so() -> None:
     asked = config_of("answer.top_k=20").answer
     small = RetrievalDecision(few, build_index(vectors), asked)
     assert any("3 pictures, so these vote and not 20" in line for line in small.remarks())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "top_k", "expected"),
+    [
+        ([2, 2, 10], None, 2),
+        ([1, 1, 1], None, 1),
+        ([4, 5, 90, 90], None, 20),
+        ([300, 400], None, 20),
+        ([2, 2, 10], 7, 7),
+    ],
+)
+def test_no_more_vote_than_half_of_the_classes_have(
+    sizes: list[int], top_k: int | None, expected: int
+) -> None:
+    assert voters(top_k, np.repeat(np.arange(len(sizes)), sizes)) == expected
 
 
 def test_evidence_is_shown_and_does_not_vote() -> None:
