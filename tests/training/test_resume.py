@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from sightline.training.callbacks import Callback
+from sightline.losses.center import CenterLoss
 from sightline.training.schedules import StepSchedule, cosine
 from sightline.training.settings import TrainerConfig
 from sightline.training.trainer import BaseTrainer
@@ -30,7 +31,9 @@ class Toy(BaseTrainer):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         inputs, targets = batch
         inputs = inputs + float(np.random.random()) + random.random()  # noqa: NPY002
-        return {"loss": nn.functional.mse_loss(self.model(inputs), targets)}
+        outputs = self.model(inputs)
+        parts = {"first": outputs[:3].detach().mean(), "second": outputs.detach().abs().mean()}
+        return {"loss": nn.functional.mse_loss(outputs, targets), "parts": parts}
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         return {"loss": nn.functional.mse_loss(self.model(batch[0]), batch[1])}
@@ -51,6 +54,24 @@ class Plateau(Toy):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.model.parameters(), lr=0.1)
         return {"optimizer": optimizer, "scheduler": ReduceLROnPlateau(optimizer, patience=0)}
+
+
+class Centred(Toy):
+    """A loss that learns, with an optimizer of its own, as the centres of re-identification."""
+
+    loss_fn: CenterLoss
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        outputs = super().training_step(batch, batch_idx)
+        labels = torch.arange(len(batch[0])) % 3
+        return {**outputs, "loss": outputs["loss"] + 0.01 * self.loss_fn(batch[1], labels)}
+
+    def on_before_optimizer_step(self, step: int) -> None:
+        self.loss_fn.rescale_gradient(0.01)
+
+    def configure_optimizers(self) -> Any:
+        centres = torch.optim.SGD(self.loss_fn.parameters(), lr=0.5, momentum=0.5)
+        return [super().configure_optimizers(), centres]
 
 
 def dataset(rows: int = 18) -> TensorDataset:
@@ -122,18 +143,20 @@ def made(kind: type[Toy], folder: str, callbacks: tuple[Callback, ...] = (), **c
         seed(11)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1))
     settings = TrainerConfig(save_every_steps=1, save_interval=0, **config)
-    return kind(model, None, "cpu", folder, config=settings, callbacks=callbacks)
+    loss = CenterLoss(3, 1) if kind is Centred else None
+    return kind(model, loss, "cpu", folder, config=settings, callbacks=callbacks)
 
 
 def final_state(trainer: Toy) -> dict[str, Any]:
     clock = ("time_s", "images_per_s", "mem_MiB", "gpu_mem_MiB")
     return {
         "model": trainer.model.state_dict(),
+        "loss": None if trainer.loss_fn is None else trainer.loss_fn.state_dict(),
         "optimizers": [one.state_dict() for one in trainer.optimization.optimizers],
         "schedulers": [
             one.scheduler.state_dict()
             for one in trainer.optimization.plans
-            if not one.is_function_of_step
+            if one.scheduler is not None and not one.is_function_of_step
         ],
         "average": None if trainer.average is None else trainer.average.state_dict(),
         "progress": trainer.progress.state_dict(),
@@ -166,6 +189,7 @@ CASES: list[tuple[type[Toy], str, dict[str, Any]]] = [
     (Toy, "numbered", {"accumulate_steps": 2}),
     (AdamCycle, "shuffled", {"accumulate_steps": 2, "ema_decay": 0.9, "grad_clip_norm": 0.1}),
     (Plateau, "own_generator", {"early_stopping_patience": 9}),
+    (Centred, "shuffled", {"accumulate_steps": 2, "ema_decay": 0.9}),
 ]
 
 

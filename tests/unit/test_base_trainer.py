@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from sightline.errors import TrainingError
 from sightline.training.callbacks import Callback
 from sightline.training.hooks import TRAINER_HOOKS, StepInfo, Stop
 from sightline.training.settings import TrainerConfig
@@ -173,6 +174,31 @@ def test_fit_returns_one_row_for_each_epoch() -> None:
     )
     assert history[2]["train_loss"] < history[0]["train_loss"]
     assert history[0]["split"] == "val"
+
+
+class TrainerOfParts(DummyTrainer):
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        outputs = super().training_step(batch, batch_idx)
+        return {**outputs, "parts": {"size": torch.tensor(float(len(batch[0]))), "one": 1.0}}
+
+
+def test_parts_of_the_loss_are_means_over_the_epochs_samples() -> None:
+    trainer = TrainerOfParts(nn.Linear(10, 1), nn.functional.mse_loss, "cpu")
+    first, second = trainer.fit([*batches(1, 4), *batches(1, 1, seed=1)], None, 2)
+    assert first["train_size"] == second["train_size"] == pytest.approx((4 * 4 + 1) / 5)
+    assert first["train_one"] == 1.0
+    assert list(first).index("train_one") > list(first).index("train_loss")
+
+
+@pytest.mark.parametrize("parts", [{"loss": 1.0}, [1.0]])
+def test_parts_in_another_form_are_refused(parts: Any) -> None:
+    trainer = made()
+    trainer.training_step = lambda batch, idx: {
+        "loss": trainer.model(batch[0]).sum(),
+        "parts": parts,
+    }
+    with pytest.raises(TrainingError, match="parts of the loss"):
+        trainer.fit(batches(), None, 1)
 
 
 def test_fit_without_validation_keeps_the_last_epoch_as_best() -> None:

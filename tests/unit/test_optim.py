@@ -198,3 +198,16 @@ def test_a_backbone_factor_slows_the_backbone_alone() -> None:
         assert len(in_backbone) == 1
         assert group["lr"] == pytest.approx(0.025 if in_backbone == {True} else 0.1)
     assert sum(len(group["params"]) for group in groups) == len(of)
+
+
+def test_biases_learn_at_their_own_factor_and_are_never_decayed() -> None:
+    model = create_classifier(ModelConfig(name="test_resnet", pretrained=False), 3)
+    groups = parameter_groups(
+        model, lr=0.1, weight_decay=0.01, backbone_factor=0.25, bias_factor=2.0
+    )
+    rates = rate_of(model, groups)
+    assert set(rates) == {name for name, _ in model.named_parameters()}
+    for name, (lr, decay) in rates.items():
+        layer = 0.025 if name.startswith("backbone.") else 0.1
+        assert lr == pytest.approx(layer * (2 if name.endswith("bias") else 1)), name
+        assert not (name.endswith("bias") and decay), name

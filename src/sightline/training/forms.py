@@ -24,6 +24,18 @@ def loss_of(outputs: Any) -> torch.Tensor:
     return loss
 
 
+def parts_of(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parts of the loss in what training_step returned, if any; TrainingError else."""
+    parts = outputs.get("parts", {})
+    if not isinstance(parts, Mapping) or "loss" in parts:
+        raise TrainingError(
+            "training_step returned parts of the loss in a form that cannot be recorded.",
+            expected='"parts": a mapping of names, other than "loss", to scalars',
+            got=f"{parts!r:.80}",
+        )
+    return parts
+
+
 def checked_metrics(metrics: Any) -> dict[str, float]:
     """What compute_metrics returned, as names and Python floats; TrainingError for other forms."""
     try:

@@ -73,14 +73,16 @@ def why_patience_is_over(config: StepConfig, progress: Progress) -> str | None:
 def epoch_row(
     progress: Progress, metrics: Mapping[str, float] | None, **others: Any
 ) -> dict[str, Any]:
-    """What metrics.jsonl says of an epoch; `others` come after the metrics."""
+    """What metrics.jsonl says of an epoch: the train_ columns of `others`, the metrics, the rest."""
     scores = dict(metrics or {})
+    losses = {name: value for name, value in others.items() if name.startswith("train_")}
     return {
         "epoch": progress.epoch,
         "step": progress.step,
         "split": None if metrics is None else "val",
-        "train_loss": others.pop("train_loss", None),
+        "train_loss": None,
+        **losses,
         "valid_loss": scores.pop("loss", None),
         **scores,
-        **others,
+        **{name: value for name, value in others.items() if name not in losses},
     }

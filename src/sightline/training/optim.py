@@ -24,6 +24,7 @@ def create_optimizer(  # noqa: PLR0913 (keys of the `train` section)
     weight_decay: float,
     layer_decay: float | None = None,
     backbone_factor: float = 1.0,
+    bias_factor: float = 1.0,
     momentum: float = 0.9,
 ) -> Optimizer:
     """An optimizer over the parameters that are trained now; frozen ones are left out.
@@ -35,7 +36,8 @@ def create_optimizer(  # noqa: PLR0913 (keys of the `train` section)
     With `layer_decay` d, a layer k steps below the head learns at lr d^k (Howard and Ruder, ULMFiT,
     section 3.2, 2018; layers as in Bao et al., BEiT, 2021): `model.backbone` must be a timm model,
     everything beside it counts as head. With a `backbone_factor` all of `model.backbone` learns at
-    that times the rate, as if it were one layer. ConfigError for an unknown name, a backbone
+    that times the rate, as if it were one layer. Every bias learns at `bias_factor` times the rate
+    of its layer. ConfigError for an unknown name, a backbone
     without known layers, or a model with nothing to train.
     """
     groups = parameter_groups(
@@ -44,6 +46,7 @@ def create_optimizer(  # noqa: PLR0913 (keys of the `train` section)
         weight_decay=weight_decay,
         layer_decay=layer_decay,
         backbone_factor=backbone_factor,
+        bias_factor=bias_factor,
     )
     optimizer = _build(groups, name, lr=lr, weight_decay=weight_decay, momentum=momentum)
     for group in optimizer.param_groups:
@@ -58,6 +61,7 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float | None = None,
     backbone_factor: float = 1.0,
+    bias_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Optimizer groups (params, name, lr, weight_decay), from the input to the head.
 
@@ -71,11 +75,12 @@ def parameter_groups(
         names = (name for name, _ in model.named_parameters())
         depths = {name: 1 for name in names if name.startswith("backbone.")}
     undecayed = _undecayed_names(model)
-    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    found: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             plain = parameter.ndim <= 1 or name in undecayed
-            found.setdefault((-depths.get(name, 0), plain), []).append(parameter)
+            faster = bias_factor != 1.0 and name.endswith("bias")
+            found.setdefault((-depths.get(name, 0), plain, faster), []).append(parameter)
     if not found:
         raise ConfigError(
             "The model has nothing to train: every parameter is frozen, or there is none.",
@@ -83,13 +88,13 @@ def parameter_groups(
         )
     return [
         {
-            "params": found[depth, plain],
+            "params": found[depth, plain, faster],
             "name": f"{f'{-depth}_below_head' if depth else 'head' if depths else 'all'}"
-            f"/{'plain' if plain else 'decayed'}",
-            "lr": lr * step**-depth,
+            f"/{'plain' if plain else 'decayed'}{'/bias' if faster else ''}",
+            "lr": lr * step**-depth * (bias_factor if faster else 1.0),
             "weight_decay": 0.0 if plain else weight_decay,
         }
-        for depth, plain in sorted(found)
+        for depth, plain, faster in sorted(found)
     ]
 
 

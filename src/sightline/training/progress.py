@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sightline.errors import CheckpointError
@@ -23,6 +24,8 @@ class Progress:
     """Sum over the samples of this epoch of their loss, in this process."""
     samples: int = 0
     """Samples of this epoch used so far, in this process."""
+    part_sums: dict[str, float] = field(default_factory=dict)
+    """The same sums of the parts of the loss, by name."""
     best_value: float | None = None
     """Best monitored value so far; it names best_model.pth."""
     best_epoch: int | None = None
@@ -34,10 +37,15 @@ class Progress:
     skipped_steps: int = 0
     """Steps in a row that the fp16 gradient scaler left out."""
 
+    def add_parts(self, parts: Mapping[str, Any], samples: int) -> None:
+        """Count the parts of the mean loss of so many samples."""
+        for name, value in parts.items():
+            self.part_sums[name] = self.part_sums.get(name, 0.0) + float(value) * samples
+
     def finish_epoch(self) -> int:
         """Count the epoch under way as finished and return its number, from 1."""
         self.epoch += 1
-        self.batch, self.loss_sum, self.samples = 0, 0.0, 0
+        self.batch, self.loss_sum, self.samples, self.part_sums = 0, 0.0, 0, {}
         return self.epoch
 
     def count_improvement(self, value: float | None, *, higher: bool, min_delta: float) -> None:

@@ -14,7 +14,12 @@ from sightline.training.settings import TrainConfig
 
 
 def optimizer_and_schedule(
-    model: nn.Module, train: TrainConfig, *, steps_per_epoch: int, backbone_factor: float = 1.0
+    model: nn.Module,
+    train: TrainConfig,
+    *,
+    steps_per_epoch: int,
+    backbone_factor: float = 1.0,
+    bias_factor: float = 1.0,
 ) -> dict[str, Any]:
     """What configure_optimizers returns for a `train` section; errors as of create_optimizer."""
     optimizer = create_optimizer(
@@ -24,6 +29,7 @@ def optimizer_and_schedule(
         weight_decay=train.weight_decay,
         layer_decay=train.layer_decay,
         backbone_factor=backbone_factor,
+        bias_factor=bias_factor,
         momentum=train.momentum,
     )
     if train.scheduler == "plateau":

@@ -148,6 +148,7 @@ def _own_state(trainer: BaseTrainer) -> dict[str, Any]:
         "position": trainer.position.state_dict(),
         "loss_sum": progress.loss_sum,
         "samples": progress.samples,
+        "part_sums": progress.part_sums,
     }
 
 
@@ -163,10 +164,14 @@ def _restore_own_state(trainer: BaseTrainer, states: list[dict[str, Any]]) -> No
     if own is not None:
         trainer.position.load_state_dict(own["position"])
         restore_random_state(own["random"])
-    for name in ("loss_sum", "samples"):
-        total = sum(state[name] for state in states)
-        value = own[name] if alike and own else total if here.is_first else 0
-        setattr(trainer.progress, name, value)
+    kept = [own] if alike and own else states if here.is_first else []
+    progress = trainer.progress
+    progress.loss_sum = sum(one["loss_sum"] for one in kept)
+    progress.samples = sum(one["samples"] for one in kept)
+    progress.part_sums = {}
+    for one in kept:
+        for name, value in one["part_sums"].items():
+            progress.part_sums[name] = progress.part_sums.get(name, 0.0) + value
 
 
 def _written(state: dict[str, Any], target: Path) -> Path:

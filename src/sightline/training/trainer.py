@@ -109,7 +109,11 @@ class BaseTrainer(TrainerHooks):
     # What a model's author writes.
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Return a mapping with the scalar mean `loss` of the batch, and anything else by name."""
+        """Return a mapping with the scalar mean `loss` of the batch, and anything else by name.
+
+        Under `parts` a mapping of names to scalars, means over the batch (parts of the loss, a
+        training accuracy): their means over the epoch are `train_NAME` in its row.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define training_step")
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
@@ -272,6 +276,7 @@ class BaseTrainer(TrainerHooks):
         loss = self._train_batches(train_loader, num_epochs)
         if self.progress.batch == 0:
             return
+        parts = self._mean_parts()
         seconds, here = time.perf_counter() - started, self.progress.samples - samples_before
         samples = runtime.sum_over_processes([here], self.device)[0]
         metrics = None if val_loader is None else self.validate_epoch(val_loader)
@@ -279,7 +284,7 @@ class BaseTrainer(TrainerHooks):
         value = monitoring.judge(self.config, self.progress, metrics)
         self._stop_if_patience_is_over()
         self.optimization.after_epoch(value)
-        speed = {"train_loss": loss, "images_per_s": samples / seconds}
+        speed = {"train_loss": loss, **parts, "images_per_s": samples / seconds}
         self._finish_epoch(metrics, started=started, last=epoch == num_epochs, **speed)
 
     def _train_batches(self, loader: Iterable[Any], epochs: int | None) -> float:
@@ -340,6 +345,7 @@ class BaseTrainer(TrainerHooks):
             optimization.backward(loss if weight == 1 else loss * weight)
             loss = loss.detach()
             loss_sum += loss.item() * sizes[number]
+            progress.add_parts(forms.parts_of(outputs), sizes[number])
             if number < last:
                 self._call("on_train_batch_end", batch, index, outputs, loss)
 
@@ -360,6 +366,13 @@ class BaseTrainer(TrainerHooks):
         optimization.after_step()
         self._call("on_train_batch_end", batch, index, outputs, loss)
         return step_loss
+
+    def _mean_parts(self) -> Metrics:
+        """The mean over this epoch's samples, of all processes, of each part of the loss."""
+        names, progress = sorted(self.progress.part_sums), self.progress
+        sums = [progress.part_sums[name] for name in names]
+        *totals, used = runtime.sum_over_processes([*sums, progress.samples], self.device)
+        return {f"train_{name}": total / used for name, total in zip(names, totals, strict=True)}
 
     def _run_finalize(self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None) -> None:
         """Fit the closed-form part, then judge and save the whole; it replaces an earlier best."""
