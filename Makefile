@@ -96,4 +96,5 @@ $(PEERS)/.installed: $(UV) constraints.txt benchmarks/peers.txt
 	@echo "Installing the benchmarks' peers in $(PEERS)"
 	@$(UV) venv --quiet --allow-existing --python $(PY) $(PEERS)
 	@$(UV) pip install --python $(PEERS)/bin/python --constraint constraints.txt --requirement benchmarks/peers.txt
+	@$(UV) pip install --python $(PEERS)/bin/python --no-deps fastreid==1.4.0
 	@touch $@

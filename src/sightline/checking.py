@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from sightline.config import load_config
 from sightline.console import table_lines
 from sightline.data.dataset import Dataset, prepare_dataset
@@ -16,19 +18,24 @@ from sightline.data.defect_reader import unused_masks
 from sightline.data.defect_settings import AnomalyDataConfig
 from sightline.data.exclusions import find_excluded, write_excluded
 from sightline.data.findings import CheckReport, Finding, sort_findings
-from sightline.data.lint import check
-from sightline.data.manifest import Manifest
+from sightline.data.identity_checks import as_one_gallery, identity_findings
+from sightline.data.lint import check, class_counts
+from sightline.data.manifest import SPLITS, Manifest
 from sightline.data.objects import name_objects
 from sightline.data.readers import read_manifest
+from sightline.data.reid_layouts import holds_identities
+from sightline.data.reid_reader import read_identities
+from sightline.data.reid_splits import assign_identity_splits
 from sightline.data.retrieval_settings import RetrievalDataConfig
 from sightline.data.settings import DataConfig
 from sightline.data.splits_file import write_splits
 from sightline.data.splits_folder import class_table, totals, write_splits_folder
 from sightline.errors import DataError, UsageError
 from sightline.tasks.config import TaskConfig
+from sightline.tasks.reid_config import ReidConfig
 from sightline.trained import TASK_CONFIGS
 
-RECIPE, DEFECT_RECIPE = "classify/basic", "anomaly/patchcore"
+RECIPE, DEFECT_RECIPE, REID_RECIPE = "classify/basic", "anomaly/patchcore", "reid/baseline"
 """Give the settings of a folder or table that comes without a configuration."""
 MOST_CLASSES = 30
 """Classes shown with their counts; the smallest are the ones worth seeing."""
@@ -39,7 +46,10 @@ def check_source(
     source: str, overrides: Sequence[str], *, near_duplicates: bool = True
 ) -> CheckReport:
     """What is wrong or remarkable about a folder, a CSV, or the data of a configuration."""
-    config = _configured(source, overrides).data
+    task = _configured(source, overrides)
+    if isinstance(task, ReidConfig):
+        return _check_identities(task, near_duplicates=near_duplicates)
+    config = task.data
     manifest = read_manifest(config, require_files=False)
     defects = None
     if isinstance(config, AnomalyDataConfig):
@@ -54,12 +64,40 @@ def check_source(
         near_duplicates=near_duplicates,
         min_image_size=config.min_image_size,
         open_set=is_open,
-        defects=defects,
+        of_labels=defects,
     )
     if isinstance(config, RetrievalDataConfig) and config.manifest is None:
         more = tuple(_left_nothing(manifest, config))
         report = replace(report, findings=sort_findings([*report.findings, *more]))
     return report
+
+
+def _check_identities(task: ReidConfig, *, near_duplicates: bool) -> CheckReport:
+    """The same for re-identification: who asks for whom stands in place of the classes."""
+    config, same_camera = task.data, task.eval.same_camera
+    manifest, remarks = read_identities(config, require_files=False)
+    shares = {"test_fraction": config.test_fraction, "val_fraction": config.val_fraction}
+    refused: tuple[Finding, ...] = ()
+    try:
+        divided, _ = assign_identity_splits(manifest, seed=task.project.seed, **shares)
+    except DataError as error:
+        # A single picture of everyone, its usual reason, is explained better by the protocol.
+        divided = manifest.with_split(
+            np.where(manifest.split, manifest.split, SPLITS.index("test"))
+        )
+        what = f"pictures cannot be divided: {error.what}"
+        refused = (Finding("error", "no_splits", len(manifest), what, (), str(error.remedy)),)
+    report = check(
+        as_one_gallery(manifest, same_camera=same_camera),
+        workers=config.workers,
+        near_duplicates=near_duplicates,
+        min_image_size=config.min_image_size,
+        of_labels=(
+            *refused,
+            *identity_findings(manifest, remarks, divided, same_camera=same_camera),
+        ),
+    )
+    return replace(report, classes=class_counts(manifest))
 
 
 def _left_nothing(manifest: Manifest, config: RetrievalDataConfig) -> Iterator[Finding]:
@@ -185,8 +223,7 @@ def _verdict(report: CheckReport, paint: Callable[..., str]) -> str:
 def _configured(source: str, overrides: Sequence[str]) -> TaskConfig:
     path = Path(source).expanduser()
     if path.is_dir():
-        recipe = DEFECT_RECIPE if holds_defects(path) else RECIPE
-        source, overrides = recipe, [f"data.root={path}", *overrides]
+        source, overrides = _recipe_for(path), [f"data.root={path}", *overrides]
     elif path.suffix.lower() in (".csv", ".tsv"):
         source, overrides = RECIPE, [f"data.train_csv={path}", *overrides]
     elif "=" in source:
@@ -201,3 +238,10 @@ def _configured(source: str, overrides: Sequence[str]) -> TaskConfig:
             remedy="for example: sightline check photos",
         )
     return config
+
+
+def _recipe_for(folder: Path) -> str:
+    """The recipe whose data is laid out as a folder is."""
+    if holds_defects(folder):
+        return DEFECT_RECIPE
+    return REID_RECIPE if holds_identities(folder) else RECIPE

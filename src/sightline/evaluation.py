@@ -45,7 +45,8 @@ def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
     config = predictor.config
     dataset = read_dataset(run, config)
     out_of_fold = split == "val" and config.data.valid_fold == "all"
-    samples = dataset.part("fit" if out_of_fold else split)
+    parts = predictor.task.test_splits if split == "test" else (split,)
+    samples = dataset.part(*(("fit",) if out_of_fold else parts))
     if not len(samples):
         raise DataError(
             f"The run has no {split} samples.",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from sightline.config import load_config
+from sightline.config.image_size import size_of
 from sightline.data.dataset import open_images
 from sightline.data.decoding import every_bad_file_named
 from sightline.data.images import Images
@@ -22,8 +23,8 @@ from sightline.search.settings import IndexSettings
 from sightline.search.writer import GalleryWriter
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.retrieval_decision import INDEX_FOLDER
-from sightline.tasks.retrieve_config import RetrieveConfig
-from sightline.trained import TASK_CONFIGS, require_answers
+from sightline.tasks.task import GalleryTask
+from sightline.trained import TASK_CONFIGS, require_answers, run_config
 from sightline.trained.predictor import Opener, Predictor, create_predictor
 from sightline.training.runtime import cache_folder
 
@@ -31,21 +32,24 @@ Say = Callable[[str], object]
 
 ROWS_AT_ONCE = 8192
 """Pictures that are embedded before they are written down; their vectors are all that is held."""
-_SOURCES = ("root", "train_csv", "manifest", "digits")
+_READ_BY = {
+    "retrieve": ("retrieve/basic", "data.min_image_size=0"),
+    "reid": ("reid/baseline",),
+}
+"""The recipe by which the pictures of another gallery are read, and what is set beside it."""
 
 
 def index_run(
     run: RunFolder, *, checkpoint: str | None = None, device: str = "auto", say: Say = print
 ) -> Path:
-    """Embed the run's own gallery (train, or train and val, as eval.gallery says) into its folder.
+    """Embed the run's own gallery, of the splits that its task says, into its folder.
 
     Raises UsageError for a run of another task. What was there before stays until all is written.
     """
     predictor = _embedder_of(run, checkpoint=checkpoint, device=device)
     config = predictor.config
-    assert isinstance(config, RetrieveConfig)
     dataset = read_dataset(run, config)
-    splits = ("fit",) if config.eval.gallery == "train" else ("fit", "val")
+    splits = cast(GalleryTask, predictor.task).gallery_splits(dataset, config)
     _, left_out = images_of(dataset.part(*splits), config)
     samples = dataset.without(left_out).part(*splits)
     target = run.path / INDEX_FOLDER
@@ -54,7 +58,7 @@ def index_run(
         predictor,
         samples,
         lambda rows, member: images_of(rows, member)[0],
-        settings=config.index,
+        settings=_index_settings(config),
         paths=shown_paths(samples, run),
     )
     say(f"index {target}: {_in_words(samples)}")
@@ -93,7 +97,9 @@ def index_source(  # noqa: PLR0913 (what may be said on the command line)
         return open_images(rows, read, size=size, cache_dir=folder, say=lambda _: None)[0]
 
     paths = [str(samples.file(row)) for row in range(len(samples))]
-    with every_bad_file_named(samples, shorter_side=predictor.config.train.img_size):
+    with every_bad_file_named(
+        samples, shorter_side=size_of(predictor.config.train.img_size).shorter
+    ):
         _write(target, predictor, samples, opened, settings=settings, paths=paths)
     say(f"index {target}: {_in_words(samples)}")
     return target
@@ -116,17 +122,19 @@ def _source_settings(
                 remedy="for example data.label_col=label, index.engine=faiss-hnsw",
             )
     key = "train_csv" if source.suffix.lower() in (".csv", ".tsv") else "root"
+    recipe, *plain = _READ_BY[run_config(run).task]
     read = [one for one in overrides if one.startswith("data.")]
     searched = [one for one in overrides if one.startswith("index.")]
-    data = load_config(
-        "retrieve/basic",
-        [f"data.{key}={source}", "data.min_image_size=0", *read],
-        tasks=TASK_CONFIGS,
-    )
+    there = load_config(recipe, [f"data.{key}={source}", *plain, *read], tasks=TASK_CONFIGS)
     own = load_config(str(run.config_file), searched, tasks=TASK_CONFIGS)
-    assert isinstance(data, RetrieveConfig)
-    assert isinstance(own, RetrieveConfig)
-    return data.data, own.index
+    assert isinstance(there, TaskConfig)
+    return there.data, _index_settings(own)
+
+
+def _index_settings(config: Any) -> IndexSettings:
+    """The `index` section, which every task with a gallery has."""
+    settings: IndexSettings = config.index
+    return settings
 
 
 def _write(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sightline.config.image_size import size_of
 from sightline.data.dataset import open_images
 from sightline.data.decoding import every_bad_file_named
 from sightline.data.image_files import list_images
@@ -104,7 +105,9 @@ def predict_samples(
         size, folder = config.train.img_size, config.data.cache_dir or cache_folder()
         return open_images(rows, settings, size=size, cache_dir=folder, say=note)[0]
 
-    with every_bad_file_named(samples, shorter_side=predictor.config.train.img_size):
+    with every_bad_file_named(
+        samples, shorter_side=size_of(predictor.config.train.img_size).shorter
+    ):
         used, _ = predictor.answer(samples, opened)
     class_names = tuple(predictor.run.info["data"]["classes"])
     table = predictor.task.predict([used], class_names, decision)

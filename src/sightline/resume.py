@@ -24,6 +24,9 @@ CHANGEABLE = (
 )
 """What may change all the same inside those sections."""
 
+OBSERVING = ("tracking",)
+"""What may change without a word: who looks on changes nothing."""
+
 
 @dataclass(frozen=True)
 class Resume:
@@ -85,7 +88,7 @@ def resumed_config(run: RunFolder, given: TaskConfig, *, anyway: Sequence[str] =
     refused = [
         (key, old, new)
         for key, old, new in differences
-        if not any(_covers(name, key) for name in anyway)
+        if not any(_covers(name, key) for name in (*anyway, *OBSERVING))
     ]
     for key, old, new in () if refused else differences:
         if _is_fixed(key):

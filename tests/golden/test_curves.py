@@ -33,6 +33,10 @@ CURVES = {
             *("train.epochs=7", "train.img_size=32", "train.lr=0.01"),
         ],
     ),
+    "reid_digits": (
+        "reid/digits",
+        ["data.digits=digits", "train.epochs=3", "train.lr=3e-4"],
+    ),
     "retrieve_digits": (
         "retrieve/digits",
         ["data.digits=digits", "train.epochs=1", "train.lr=3e-4"],

@@ -189,6 +189,7 @@ UNKNOWN_KEYS = [
     ("train: {weight-decay: 1}", "unknown key; did you mean train.weight_decay?"),
     ("train: {WeightDecay: 1}", "unknown key; did you mean train.weight_decay?"),
     ("lr: 1", "lr: unknown key; did you mean train.lr?"),
+    ("SOLVER: {BASE_LR: 1}", "SOLVER: unknown section, that of another baseline"),
     ("modle: {}", "modle: unknown key; did you mean model?"),
     ("data: {pooling: avg}", "data.pooling: unknown key; did you mean model.pooling?"),
     ("data: {mile_stones: []}", "did you mean train.milestones?"),
@@ -362,3 +363,9 @@ def test_a_section_made_in_python_is_strict_too():
         Train(epochs="3")
     with pytest.raises(ValidationError):
         Train(lr=float("inf"))
+
+
+def test_a_key_of_another_baseline_comes_with_ours(complain):
+    message = complain("", "SOLVER.BASE_LR=0.1", "MODEL.NECK=no")
+    assert "SOLVER.BASE_LR: the key of another baseline; write train.lr" in message
+    assert "write model.neck" in message

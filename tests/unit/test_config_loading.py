@@ -15,7 +15,7 @@ from sightline.config import (
     EvalConfig,
     ProjectConfig,
     Section,
-    Tracking,
+    TrackingConfig,
     compare_configs,
     load_config,
     recipe_names,
@@ -80,8 +80,7 @@ class Config(Section):
     """Only if asked for."""
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weight of each class."""
-    tracking: Tracking = ("jsonl",)
-    """Sinks."""
+    tracking: TrackingConfig = TrackingConfig()
 
 
 class Other(Section):

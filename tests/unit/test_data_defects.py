@@ -408,7 +408,7 @@ def test_pictures_are_kept_at_four_times_the_size_that_a_model_sees(tmp_path: Pa
 def checked(section: AnomalyDataConfig) -> CheckReport:
     manifest = read_manifest(section, require_files=False)
     findings = defect_findings(manifest, unused_masks=unused_masks(section))
-    return check(manifest, workers=0, defects=findings)
+    return check(manifest, workers=0, of_labels=findings)
 
 
 def kinds(report: CheckReport) -> dict[str, tuple[str, int]]:

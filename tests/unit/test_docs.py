@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sightline.config.old_names import OLD_NAMES
 from sightline.data.augment_settings import AugmentConfig
 from sightline.data.presets import PRESETS
 from sightline.metrics.conformal import needed_normals
@@ -89,7 +90,17 @@ def test_the_table_of_presets_says_what_they_are(preset: str) -> None:
         if key == "randaugment_magnitude" and not PRESETS[preset].randaugment:
             assert cell == ""
             continue
+        if key == "erase_area" and not PRESETS[preset].erase:
+            assert cell == ""
+            continue
         numbers = [float(number) for number in re.findall(r"[\d.]+", cell)]
         ends = [value] if isinstance(value, int | float) else list(dict.fromkeys(value))
         assert list(dict.fromkeys(numbers)) == ends, key
         assert ("↗" in cell) == (preset == "hard" and key in GROWING), key
+
+
+def test_the_table_of_old_names_is_what_errors_say() -> None:
+    text = (DOCS / "reid.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z_.]+)` \| (.*) \|$", text, re.M))
+    shown = {old: new if " " in new else f"`{new}`" for old, new in OLD_NAMES.items()}
+    assert rows == shown

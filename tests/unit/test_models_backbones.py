@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sightline.errors import ConfigError
-from sightline.models.backbones import create_backbone
+from sightline.models.backbones import create_backbone, cuts_edges
 from sightline.models.pooling import GeMPooling
 from sightline.models.settings import ModelConfig
 
@@ -124,6 +124,31 @@ def test_an_image_size_that_does_not_fit_names_sizes_that_do(name: str) -> None:
     assert 112 in sizes
     for size in sizes:
         assert create_backbone(config(name), img_size=size).embedding_dim in (64, 192)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_vit", "swin_tiny_patch4_window7_224"])
+def test_models_are_made_for_pictures_that_are_no_squares(name: str) -> None:
+    backbone = create_backbone(config(name), img_size=(224, 112))
+    with torch.no_grad():
+        embeddings = backbone.module.eval()(torch.zeros(1, 3, 224, 112))
+    assert embeddings.shape == (1, backbone.embedding_dim)
+
+
+def test_a_height_and_width_that_do_not_fit_name_others_that_do() -> None:
+    with pytest.raises(ConfigError, match="224 x 100 pixels") as caught:
+        create_backbone(config("test_vit"), img_size=(224, 100))
+    assert caught.value.got == "[224,100]"
+    assert caught.value.expected == "for example [224,96], [224,112], [224,128], 160"
+    assert caught.value.remedy == "set train.img_size=[224,96]"
+    for size in ((224, 96), (224, 112), (224, 128)):
+        assert create_backbone(config("test_vit"), img_size=size).embedding_dim == 64
+
+
+def test_patches_may_be_no_squares() -> None:
+    module = create_backbone(config("test_vit"), img_size=64).module
+    module.patch_embed.patch_size = (16, 8)
+    assert not cuts_edges(module, (32, 24))
+    assert cuts_edges(module, (24, 32))
 
 
 def test_stochastic_depth_reaches_the_model_or_is_refused() -> None:

@@ -99,6 +99,22 @@ def test_cutmix_matches_timm(share: float, seed: int, global_numpy: Any) -> None
     assert mix.share == pytest.approx(mix.shares.double().mean().item())
 
 
+def test_the_hole_of_a_tall_image_has_its_shape() -> None:
+    """Yun et al. 2019, equation 2: both sides are cut by the root of the share."""
+    shares = torch.ones(40, 20)
+    shares[10:30, 5:15] = 0
+    mix = cut_out(0.75, 0.5, 0.5, (40, 20))
+    assert torch.equal(mix.shares, shares)
+    assert mix.share == 0.75
+    corner = cut_out(0.75, 0.0, 1.0, (40, 20))
+    assert corner.shares[:10, 15:].sum() == 0
+    assert corner.shares.sum() == 40 * 20 - 50
+    assert corner.share == pytest.approx(1 - 50 / 800)
+    spread = Mixing(mixup=0.4).draw(generator(0, 1, "a"), (40, 20))
+    assert spread is not None
+    assert spread.shares.shape == (40, 20)
+
+
 def test_the_middle_of_an_odd_batch_stays_as_it_is() -> None:
     images, labels = batch_of(5)
     mix = Mix(torch.full((SIZE, SIZE), 0.3), 0.3)

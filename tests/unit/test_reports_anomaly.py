@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from report_pages import page_of, text_of, write_json
 
 from sightline.errors import RunError
 from sightline.reports.anomaly_figures import score_columns, score_edges
@@ -26,7 +27,6 @@ from sightline.reports.heat_maps import (
 )
 from sightline.reports.mask_outlines import draw_outline, read_mask
 from sightline.reports.run_figures import write_run_figures
-from sightline.reports.run_page import write_run_report
 from sightline.reports.wording import metric_title
 
 EVIL = "</script><b>$x$"
@@ -131,20 +131,6 @@ def make_run(
     info = {"id": "r-1", "name": "tiles", "task": "anomaly", "status": "finished"}
     write_json(folder / "run.json", info)
     return folder
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def page_of(folder: Path) -> str:
-    return write_run_report(folder).read_text(encoding="utf-8")
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
 def sections_of(page: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from report_pages import page_of, text_of
 
 from sightline.reports import canvas
 from sightline.reports.record import read_run_record
@@ -17,7 +18,6 @@ from sightline.reports.reliability import (
     reliability_figure,
     write_reliability_figures,
 )
-from sightline.reports.run_page import write_run_report
 
 BINS = [
     {"low": 0.0, "high": 0.5, "n": 0, "confidence": None, "accuracy": None},
@@ -78,15 +78,6 @@ def add_folds(folder: Path, count: int) -> None:
     lines.append({"event": "oof", "fold": "all", "epoch": -1, "oof_macro_f1": 0.9})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
-
-
-def page_of(folder: Path) -> str:
-    return write_run_report(folder).read_text(encoding="utf-8")
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
 def test_folds_have_a_table_their_spread_and_the_pooled_score(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from report_pages import page_of, section_of, text_of, write_json
 
 from sightline.reports.record import read_run_record
 from sightline.reports.retrieval_figures import class_search_figure, write_retrieval_figures
@@ -38,7 +38,6 @@ from sightline.reports.retrieval_words import (
     thresholds_sentence,
 )
 from sightline.reports.run_figures import write_run_figures
-from sightline.reports.run_page import write_run_report
 from sightline.reports.wording import choice_sentence, metric_title
 
 EVIL = "</script><b>$x$"
@@ -188,24 +187,6 @@ def write_queries(file: Path, queries: Sequence[Query]) -> None:
             for near in one.neighbours:
                 row += [near.id, near.label, near.distance]
             writer.writerow(row + [""] * (len(heads) - len(row)))
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def page_of(folder: Path) -> str:
-    return write_run_report(folder).read_text(encoding="utf-8")
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
-
-
-def section_of(page: str, key: str) -> str:
-    return page.split(f'<section id="{key}"')[1].split("</section>")[0]
 
 
 def rows_of(part: str) -> list[str]:

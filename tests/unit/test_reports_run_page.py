@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from report_pages import page_of, text_of, write_json
 
 from sightline.errors import RunError
 from sightline.reports.record import read_run_record
@@ -24,11 +25,6 @@ def make_run(folder: Path, **info: Any) -> Path:
     folder.mkdir()
     write_json(folder / "run.json", {"id": "r-1", "name": "trial", "status": "finished"} | info)
     return folder
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def evaluate(folder: Path, split: str, *, names: list[str] | None = None, **more: Any) -> None:
@@ -58,15 +54,6 @@ def predict(folder: Path, split: str, rows: list[tuple[str, str, str, str, Any]]
         writer = csv.writer(lines)
         writer.writerow(["id", "path", "target", "prediction", "confidence", "prob_cat"])
         writer.writerows([*row, 0.5] for row in rows)
-
-
-def page_of(folder: Path) -> str:
-    return write_run_report(folder).read_text(encoding="utf-8")
-
-
-def text_of(page: str) -> str:
-    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
 def test_a_run_with_nothing_but_its_identity_has_a_page(tmp_path: Path) -> None:

@@ -309,4 +309,4 @@ def test_tags_are_those_that_scripts_look_for(capsys: pytest.CaptureFixture[str]
     with pytest.raises(ValueError, match="unknown tag 'EPOC'"):
         log("EPOC", "x")
     spoken = {"BOOT", "CFG", "PATH", "DATA", "FOLD", "ARTIFACTS", "MODEL", "EPOCH", "NEW_BEST"}
-    assert set(TAGS) == spoken | {"DONE", "COPY", "STAGE", "EXIT"}
+    assert set(TAGS) == spoken | {"DONE", "TRACK", "COPY", "STAGE", "EXIT"}

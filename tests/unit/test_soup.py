@@ -142,6 +142,7 @@ def test_what_cannot_be_averaged(run: RunFolder, train_tiny: Train, digit_folder
         for old, new, message in (
             ("name: test_resnet", "name: resnet10t", "different models"),
             ("img_size: 32", "img_size: 64", "different image sizes"),
+            ("img_size: 32", "img_size: [64, 32]", r"sizes\.(.|\n)*32 x 32(.|\n)*64 x 32"),
         ):
             assert old in config
             other.config_file.write_text(config.replace(old, new))

@@ -293,6 +293,10 @@ def test_noise_looks_like_a_batch_of_the_loader() -> None:
     assert batch.colour.shape == (6, 3, 4)
 
 
+def test_noise_has_the_models_shape() -> None:
+    assert noise(2, (32, 16), 3).images.shape == (2, 3, 32, 16)
+
+
 def test_training_with_auto_is_training_with_the_numbers_it_found(tmp_path: Path) -> None:
     from sightline.config import read_yaml
     from sightline.experiment import train

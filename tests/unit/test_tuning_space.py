@@ -180,6 +180,6 @@ def test_tree_of_a_search_loads_back(tmp_path: Path) -> None:
 
 def test_space_in_the_documentation_fits(repository: Path) -> None:
     text = (repository / "docs" / "tuning.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (block,) = re.findall(r"```yaml\n(task: search\n.*?)```", text, re.S)
     search = searched(block.removeprefix("task: search\n"))
     require_searchable(search, loader("classify/basic", (), TASK_CONFIGS), "docs")

@@ -17,7 +17,7 @@ from sightline.errors import UsageError
 
 
 @click.command()
-@click.argument("task", type=click.Choice(["classify", "anomaly", "retrieve"]), default="classify")
+@click.argument("task", type=click.Choice(["classify", "anomaly", "retrieve", "reid"]), default="classify")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"),
               help="Where the pictures, the run and the report go.")  # fmt: skip
 def demo(task: str, folder: Path) -> None:

@@ -7,7 +7,7 @@ from sightline.config.loading import load_config
 from sightline.config.recipes import recipe_names, recipe_path, recipe_summary
 from sightline.config.render import dump_config, plain_tree, render_config
 from sightline.config.section import Section
-from sightline.config.sections import EvalConfig, ProjectConfig, Tracking
+from sightline.config.sections import EvalConfig, ProjectConfig, TrackingConfig
 from sightline.config.yaml_loader import parse_value, read_yaml
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "EvalConfig",
     "ProjectConfig",
     "Section",
-    "Tracking",
+    "TrackingConfig",
     "compare_configs",
     "dump_config",
     "load_config",

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sightline.config.layers import Layer, one_value, read_source, split_override
+from sightline.config.old_names import our_name
 from sightline.config.problems import Problem, dotted, error_of, got, problems_in
 from sightline.config.schema import annotations_at, fields_by_key, is_list, sections_in
 from sightline.config.section import Section
@@ -77,6 +78,9 @@ def _task_class(layer: Layer, tasks: Mapping[str, type[Section]], source: str) -
 
 def _fault(key: tuple[str, ...], root: type[Section], layer: Layer) -> str | None:
     """What is wrong with setting a key; None where it exists and nothing single is above it."""
+    old = our_name(dotted(key)) if key[0].isupper() else None
+    if old is not None:
+        return f"the key of another baseline; {old}"
     for length in range(1, len(key) + 1):
         part, above = key[:length], dotted(key[: length - 1])
         if not annotations_at(root, part):

@@ -149,6 +149,8 @@ def _describe_member(member: Any, metadata: tuple[Any, ...]) -> str:
 
 def _constraints(metadata: tuple[Any, ...]) -> Iterator[str]:
     for constraint in metadata:
+        # A Field within a type keeps its own limits there.
+        yield from _constraints(tuple(getattr(constraint, "metadata", ())))
         for name, words in _LIMITS.items():
             if (limit := getattr(constraint, name, None)) is not None:
                 yield f"{words} {limit}"

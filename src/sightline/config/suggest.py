@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from sightline.config.old_names import OLD_NAMES
 from sightline.config.schema import annotations_at, dotted_keys, fields_by_key, sections_in
 from sightline.config.section import Section
 
@@ -15,6 +16,8 @@ def unknown_key(section: type[Section], key: Sequence[str | int]) -> str:
     if "." in leaf and annotations_at(section, [*key[:-1], *leaf.split(".")]):
         head, _, rest = leaf.partition(".")
         return f"unknown key; in a file, write `{rest}` in the section `{head}`"
+    if any(old.startswith(f"{leaf.upper()}.") for old in OLD_NAMES) and leaf.isupper():
+        return "unknown section, that of another baseline; docs/reid.md lists what its keys are"
     near = nearest_keys(section, key)
     if near:
         return f"unknown key; did you mean {' or '.join(near)}?"

@@ -10,17 +10,21 @@ from sightline.config.section import Section
 from sightline.data.presets import augmentation
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Preset = Literal["none", "basic", "strong", "document", "hard", "reid"]
 
 
 class AugmentConfig(Section):
     """Random changes to training pictures; every key left empty takes the preset's value."""
 
-    preset: Literal["none", "basic", "strong", "document", "hard"] = "basic"
+    preset: Preset = "basic"
     """The set of values to start from; none leaves only the resize that evaluation uses, document
-    is for scans and photos of text, hard grows with the epochs."""
+    is for scans and photos of text, hard grows with the epochs, reid is for pictures of persons."""
     scale: tuple[float, float] | None = None
     """Least and greatest share of the picture's area that a crop keeps, each above 0 and at most
     1."""
+    shift: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Greatest move of the crop to each side, as a share of the shorter side of what the model
+    sees; what lies outside the picture is filled."""
     flip: Probability | None = None
     """Probability of a horizontal flip."""
     rotate: Annotated[float, Field(ge=0, le=180)] | None = None
@@ -29,6 +33,8 @@ class AugmentConfig(Section):
     """Greatest relative change of brightness, contrast and saturation."""
     erase: Probability | None = None
     """Probability of erasing a rectangle."""
+    erase_area: tuple[float, float] | None = None
+    """Least and greatest share of what the model sees that is erased, each above 0 and below 1."""
 
     vflip: Probability | None = None
     """Probability of a vertical flip."""
@@ -58,6 +64,13 @@ class AugmentConfig(Section):
             raise ValueError(
                 f"scale must be two shares, 0 < least <= greatest <= 1, got {list(self.scale)}"
             )
+        if self.erase_area is not None and not 0 < self.erase_area[0] <= self.erase_area[1] < 1:
+            raise ValueError(
+                "erase_area must be two shares, 0 < least <= greatest < 1, "
+                f"got {list(self.erase_area)}"
+            )
+        if self.erase_area is not None and not augmentation(self).erase:
+            raise ValueError("erase_area is used only with erase; set for example erase to 0.5")
         if self.randaugment_magnitude is not None and not augmentation(self).randaugment:
             raise ValueError(
                 "randaugment_magnitude is used only with randaugment; set for example "

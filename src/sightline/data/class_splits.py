@@ -5,7 +5,9 @@ C classes, U sets of classes that stay together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,21 @@ from sightline.errors import DataError
 LEAST = 2
 """Classes in every split, and pictures of a class that is asked for: one finds the other."""
 _FIT = SPLITS.index("fit")
+
+
+class Wholes(NamedTuple):
+    """What is carved off whole, and how messages speak of it."""
+
+    name: str = "classes"
+    alone: str = "no object of another class"
+    """What each has to have, where some share files or groups."""
+    remedy: str = "or divide by object: data.split_by=object"
+    """What else helps where there are too few."""
+    stay: npt.NDArray[np.bool_] | None = None
+    """(C,) classes that have to be in fit, beside those with a single picture."""
+
+
+_CLASSES = Wholes()
 
 
 def assign_class_splits(
@@ -34,12 +51,49 @@ def assign_class_splits(
     """
 
     def carve(part: Manifest, shares: dict[int, float]) -> tuple[Codes, list[str]]:
-        return _carve(part, shares, seed=seed)
+        return carve_wholes(part, shares, seed=seed)
 
     divided, notes = complete_splits(
         manifest, carve, test_fraction=test_fraction, val_fraction=val_fraction
     )
-    return divided, [*notes, *_known(divided)]
+    return divided, [*notes, *shared_with_fit(divided, ("val", "test"))]
+
+
+def carve_wholes(
+    part: Manifest, shares: dict[int, float], *, seed: int, wholes: Wholes = _CLASSES
+) -> tuple[Codes, list[str]]:
+    """Split codes (N,) of rows that are free, and sentences about classes that are special.
+
+    `shares` gives the share of the pictures that each split is to have, by its code.
+    """
+    sets = _sets(part, seed, wholes.stay)
+    chosen = np.full(len(sets.pictures), _FIT, np.int8)
+    for later, (code, share) in zip(reversed(range(len(shares))), shares.items(), strict=True):
+        _take(chosen, sets, code, share=share, later=later)
+        if sets.classes[chosen == code].sum() < LEAST:
+            raise _too_few(part, sets, code, splits=1 + len(shares), wholes=wholes)
+    split = np.full(len(part), _FIT, np.int8)
+    labelled = part.label.codes >= 0
+    split[labelled] = chosen[sets.of_class[part.label.codes[labelled]]]
+    return split, _remarks(part, sets, wholes.name)
+
+
+def shared_with_fit(
+    manifest: Manifest, splits: Sequence[str], name: str = _CLASSES.name
+) -> list[str]:
+    """A sentence for each split whose classes, as the data divides them, are in fit too."""
+    labels = manifest.label.codes
+    seen = np.unique(labels[manifest.rows("fit")])
+    notes = []
+    for split in splits:
+        shared = np.intersect1d(np.unique(labels[manifest.rows(split)]), seen)
+        shared = shared[shared >= 0]
+        if len(shared):
+            notes.append(
+                f"{len(shared)} {name} of {split} are in training too, as the data divides them: "
+                f"{shortened(manifest.label.names[shared], 10)}."
+            )
+    return notes
 
 
 @dataclass(frozen=True)
@@ -56,20 +110,6 @@ class _Sets:
     """(U,) every class has the pictures that a split but fit needs."""
     order: Integers
     """(U,) the sets as they are taken."""
-
-
-def _carve(part: Manifest, shares: dict[int, float], *, seed: int) -> tuple[Codes, list[str]]:
-    """Split codes of the rows, and sentences about classes that are special."""
-    sets = _sets(part, seed)
-    chosen = np.full(len(sets.pictures), _FIT, np.int8)
-    for later, (code, share) in zip(reversed(range(len(shares))), shares.items(), strict=True):
-        _take(chosen, sets, code, share=share, later=later)
-        if sets.classes[chosen == code].sum() < LEAST:
-            raise _too_few(part, sets, code, splits=1 + len(shares))
-    split = np.full(len(part), _FIT, np.int8)
-    labelled = part.label.codes >= 0
-    split[labelled] = chosen[sets.of_class[part.label.codes[labelled]]]
-    return split, _remarks(part, sets)
 
 
 def _take(chosen: Codes, sets: _Sets, code: int, *, share: float, later: int) -> None:
@@ -96,7 +136,7 @@ def _take(chosen: Codes, sets: _Sets, code: int, *, share: float, later: int) ->
             left, usable = left - count, usable - count
 
 
-def _sets(part: Manifest, seed: int) -> _Sets:
+def _sets(part: Manifest, seed: int, stay: npt.NDArray[np.bool_] | None) -> _Sets:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -113,7 +153,8 @@ def _sets(part: Manifest, seed: int) -> _Sets:
     )
     pictures = np.bincount(labels[known], minlength=count)[present]
     mine = of_class[present]
-    few = np.bincount(mine, weights=pictures < LEAST, minlength=len(first))
+    held = pictures < LEAST if stay is None else (pictures < LEAST) | stay[present]
+    few = np.bincount(mine, weights=held, minlength=len(first))
     # Classes are sorted by name, so the first of a set names it whatever the order of rows.
     names = [str(name) for name in part.label.names[present[first]]]
     return _Sets(
@@ -125,52 +166,37 @@ def _sets(part: Manifest, seed: int) -> _Sets:
     )
 
 
-def _remarks(part: Manifest, sets: _Sets) -> list[str]:
+def _remarks(part: Manifest, sets: _Sets, name: str) -> list[str]:
     names = part.label.names
     counts = np.bincount(part.label.codes[part.label.codes >= 0], minlength=len(names))
     notes = []
     single = names[(counts > 0) & (counts < LEAST)]
     if len(single):
         notes.append(
-            f"{len(single)} classes have a single picture and can only be trained on: "
+            f"{len(single)} {name} have a single picture and can only be trained on: "
             f"{shortened(single, 20)}."
         )
     joined = [
-        " + ".join(str(name) for name in names[sets.of_class == one])
-        for one in np.flatnonzero(sets.classes > 1)
+        " + ".join(str(one) for one in names[sets.of_class == number])
+        for number in np.flatnonzero(sets.classes > 1)
     ]
     if joined:
         notes.append(
-            f"Classes that share objects or files are in one split: {shortened(joined, 10)}."
+            f"{name.capitalize()} that share objects or files are in one split: "
+            f"{shortened(joined, 10)}."
         )
     return notes
 
 
-def _known(manifest: Manifest) -> list[str]:
-    """A sentence where the data's own splits share classes with fit."""
-    labels = manifest.label.codes
-    seen = np.unique(labels[manifest.rows("fit")])
-    notes = []
-    for split in ("val", "test"):
-        shared = np.intersect1d(np.unique(labels[manifest.rows(split)]), seen)
-        shared = shared[shared >= 0]
-        if len(shared):
-            notes.append(
-                f"{len(shared)} classes of {split} are in training too, as the data divides them: "
-                f"{shortened(manifest.label.names[shared], 10)}."
-            )
-    return notes
-
-
-def _too_few(part: Manifest, sets: _Sets, code: int, *, splits: int) -> DataError:
+def _too_few(part: Manifest, sets: _Sets, code: int, *, splits: int, wholes: Wholes) -> DataError:
+    name = wholes.name
     usable = int(sets.classes[sets.may_leave].sum())
     together = (sets.classes > 1).any()
     return DataError(
-        f"There are too few classes to carve a {SPLITS[code]} split of whole classes.",
-        expected=f"{LEAST} classes for each of {splits} splits, each with {LEAST} pictures or more"
-        + (" and no object of another class" if together else ""),
-        got=f"{int(sets.classes.sum())} classes, of which {usable} have {LEAST} pictures or more",
+        f"There are too few {name} to carve a {SPLITS[code]} split of whole {name}.",
+        expected=f"{LEAST} {name} for each of {splits} splits, each with {LEAST} pictures or more"
+        + (f" and {wholes.alone}" if together else ""),
+        got=f"{int(sets.classes.sum())} {name}, of which {usable} have {LEAST} pictures or more",
         where=part.root,
-        remedy="add classes, carve only one split with data.test_fraction=0, or divide by object: "
-        "data.split_by=object",
+        remedy=f"add {name}, carve only one split with data.test_fraction=0, {wholes.remedy}",
     )

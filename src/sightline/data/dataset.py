@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sightline.config.image_size import ImageSize, size_of
 from sightline.data.class_splits import assign_class_splits
 from sightline.data.decoding import (
     BadImage,
@@ -20,20 +21,16 @@ from sightline.data.decoding import (
     undecodable,
 )
 from sightline.data.defect_settings import AnomalyDataConfig
-from sightline.data.exclusions import (
-    Excluded,
-    exclusion_notes,
-    find_excluded,
-    with_classes_left,
-)
+from sightline.data.exclusions import Excluded, exclusion_notes, find_excluded, with_classes_left
 from sightline.data.fingerprints import Digests, digests
 from sightline.data.folds import assign_folds, use_fold
 from sightline.data.groups import group_duplicates, units
 from sightline.data.images import Images, find_decoded
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.normal_splits import assign_normal_splits
-from sightline.data.objects import name_objects
-from sightline.data.readers import read_manifest
+from sightline.data.readers import read_with_notes
+from sightline.data.reid_settings import ReidDataConfig
+from sightline.data.reid_splits import assign_identity_splits
 from sightline.data.retrieval_settings import RetrievalDataConfig
 from sightline.data.splits import assign_splits, units_per_label
 from sightline.data.synthetic_defects import with_synthetic_defects
@@ -64,9 +61,9 @@ class Dataset:
         """The samples of some splits."""
         return self.manifest.select(self.manifest.rows(*splits))
 
-    def class_counts(self, split: str) -> list[int]:
-        """Samples of each class in a split, in the order of the classes."""
-        codes = self.part(split).label.codes
+    def class_counts(self, *splits: str) -> list[int]:
+        """Samples of each class in some splits, in the order of the classes."""
+        codes = self.part(*splits).label.codes
         counts: list[int] = np.bincount(codes, minlength=len(self.class_names)).tolist()
         return counts
 
@@ -90,9 +87,7 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
     `use_fold`. The same data and seed give the same splits, in whatever order files are listed.
     Raises DataError for whatever is wrong with the files or the tables.
     """
-    manifest, notes = read_manifest(config), list[str]()
-    if isinstance(config, RetrievalDataConfig):
-        manifest, notes = name_objects(manifest, config)
+    manifest, notes = read_with_notes(config)
     hashes = digests(manifest, config.workers)
     # A manifest was grouped when it was made, and its splits are to be used as they are.
     if config.group_duplicates and config.manifest is None:
@@ -103,6 +98,10 @@ def prepare_dataset(config: DataConfig, *, seed: int) -> Dataset:
             manifest, rows = with_synthetic_defects(manifest)
             hashes = hashes[rows]
         return Dataset(manifest, hashes, tuple(notes))
+    if isinstance(config, ReidDataConfig):
+        shares = {"test_fraction": config.test_fraction, "val_fraction": config.val_fraction}
+        manifest, more = assign_identity_splits(manifest, seed=seed, **shares)
+        return Dataset(manifest, hashes, (*notes, *more))
     if isinstance(config, RetrievalDataConfig):
         return _retrieval_dataset(Dataset(manifest, hashes, tuple(notes)), config, seed=seed)
     manifest, notes = assign_splits(
@@ -193,7 +192,7 @@ def open_images(
     manifest: Manifest,
     config: DataConfig,
     *,
-    size: int,
+    size: ImageSize,
     cache_dir: Path,
     say: Say,
     progress: Callable[[int, int], None] | None = None,
@@ -204,7 +203,8 @@ def open_images(
     they would fill the disk or the folder cannot be written. Without `data.on_bad_image=skip` an
     unreadable file raises DataError: a list of all when images are kept, else when its turn comes.
     """
-    side = round(size * config.margin)
+    # A picture of any shape then has as many pixels as the model sees, whatever `data.fit` is.
+    side = round(size_of(size).longer * config.margin)
     if config.cache == "off":
         images = Images(manifest, side)
     else:

@@ -47,7 +47,7 @@ class PlainAugmentConfig(AugmentConfig):
 class AnomalyDataConfig(DataConfig):
     """Normal pictures and defects; name one of root, train_csv, manifest and digits."""
 
-    tree: ClassVar[Literal["classes", "defects"]] = "defects"
+    tree: ClassVar[Literal["classes", "defects", "identities"]] = "defects"
     margin: ClassVar[float] = 4.0
     """Texture is what is looked at, and each time a picture is resized takes some of it: so most
     pictures are resized once, and those that are larger than this hardly twice."""

@@ -1,7 +1,7 @@
-"""Operations on the pixels of a rendered square: drawn as names and numbers, applied later.
+"""Operations on the pixels of a rendered picture: drawn as names and numbers, applied later.
 
-Pixels are (S, S, 3) uint8 and never changed in place; lengths are pixels unless they are shares
-of the side S.
+Pixels are (H, W, 3) uint8 and never changed in place; lengths are pixels unless they are shares
+of the shorter side S.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ CAMERA: dict[str, Callable[[float, float, float, int], tuple[float, ...]]] = {
     "noise": lambda a, b, c, size: (3 + 9 * a, math.floor(b * 2**32)),
     "jpeg": lambda a, b, c, size: (60 + 35 * a,),
 }
-"""What a camera does, in its order, with an effect's numbers from three in 0..1 and the side."""
+"""What a camera does, in its order, with an effect's numbers from three in 0..1 and the shorter
+side."""
 
 
 def draw_effects(
@@ -71,21 +72,24 @@ def draw_effects(
 
 
 def blur_radius(radius: float, size: int) -> float:
-    """The radius for a square of this side from that for 224; it grows with larger sides."""
+    """The radius for this shorter side from that for 224; it grows with larger sides."""
     return radius * max(size / 224, 1.0)
 
 
-def rotated(square: torch.Tensor, degrees: float) -> torch.Tensor:
-    """The planes (1, 3, S, S) turned counter-clockwise; corners hold their reflection."""
-    angle, size = math.radians(degrees), square.shape[-1]
+def rotated(picture: torch.Tensor, degrees: float) -> torch.Tensor:
+    """The planes (1, 3, H, W) turned counter-clockwise; corners hold their reflection."""
+    angle, (height, width) = math.radians(degrees), picture.shape[-2:]
     cos, sin = math.cos(angle), math.sin(angle)
-    centres = torch.linspace(1 / size - 1, 1 - 1 / size, size)
-    # Where each pixel comes from; as affine_grid, at less than half of its time.
-    grid = torch.empty(1, size, size, 2)
-    torch.add((cos * centres)[None], (-sin * centres)[:, None], out=grid[0, :, :, 0])
-    torch.add((sin * centres)[None], (cos * centres)[:, None], out=grid[0, :, :, 1])
+    down = torch.linspace(1 / height - 1, 1 - 1 / height, height)
+    across = torch.linspace(1 / width - 1, 1 - 1 / width, width)
+    # Where each pixel comes from, in halves of each side; as affine_grid, at less than half of its
+    # time.
+    grid = torch.empty(1, height, width, 2)
+    tall = height / width
+    torch.add((cos * across)[None], (-sin * tall * down)[:, None], out=grid[0, :, :, 0])
+    torch.add((sin / tall * across)[None], (cos * down)[:, None], out=grid[0, :, :, 1])
     turned = torch.nn.functional.grid_sample(
-        square.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        picture.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
     return turned.round_().to(torch.uint8)
 
@@ -122,12 +126,16 @@ def _by_pillow(change: Callable[..., Image.Image]) -> Callable[..., Pixels]:
 
 
 def _affine(image: Image.Image, *rows: float) -> Image.Image:
-    """The picture where output (x, y) from the centre comes from rows · (x, y, S); rest filled."""
+    """The picture where output (x, y) from the centre comes from rows · (x, y, side).
+
+    The side is the width for x and the height for y; what comes from outside is filled.
+    """
     a, b, c, d, e, f = rows
-    side = image.width
-    middle = side / 2
+    width, height = image.size
     # Pillow counts from the corner.
-    moved = (a, b, middle * (1 - a - b) + c * side, d, e, middle * (1 - d - e) + f * side)
+    right = width / 2 * (1 - a - b * (height / width)) + c * width
+    down = height / 2 * (1 - d * (width / height) - e) + f * height
+    moved = (a, b, right, d, e, down)
     return image.transform(
         image.size,
         Image.Transform.AFFINE,
@@ -144,9 +152,9 @@ def _jpeg(image: Image.Image, quality: float) -> Image.Image:
 
 
 def _downscale(image: Image.Image, share: float) -> Image.Image:
-    """Through a square of this share of the side, and back."""
-    side = max(1, round(image.width * share))
-    return image.resize((side, side), Image.Resampling.BILINEAR).resize(
+    """Through this share of each side, and back."""
+    width, height = (max(1, round(length * share)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR).resize(
         image.size, Image.Resampling.BILINEAR
     )
 
@@ -163,15 +171,19 @@ def _noise(pixels: Pixels, deviation: float, seed: float) -> Pixels:
 def _shadow(pixels: Pixels, angle: float, offset: float, darkness: float) -> Pixels:
     """One side of a fold line is darker, most at the line.
 
-    The line's normal has this angle; its offset from the centre is a share of the side.
+    The line's normal has this angle; its offset from the centre is a share of the shorter side.
     """
-    size = len(pixels)
-    centres = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
-    distance = math.cos(angle) * centres + math.sin(angle) * centres[:, None] - np.float32(offset)
+    size = min(pixels.shape[:2])
+    down, across = (
+        ((np.arange(length, dtype=np.float32) + 0.5) / length - 0.5) * (length / size)
+        for length in pixels.shape[:2]
+    )
+    distance = math.cos(angle) * across + math.sin(angle) * down[:, None] - np.float32(offset)
     # Over the width of a pixel and a half, so that the edge has no steps.
     edge = np.clip(distance * np.float32(size / 1.5) + 0.5, 0, 1)
     dark = darkness * edge * (0.3 + 0.7 * np.exp(-np.maximum(distance, 0) / 0.1))
-    return np.rint(pixels * (1 - dark)[:, :, None]).astype(np.uint8)
+    shaded: Pixels = np.rint(pixels * (1 - dark)[:, :, None]).astype(np.uint8)
+    return shaded
 
 
 def _rotate(pixels: Pixels, degrees: float) -> Pixels:

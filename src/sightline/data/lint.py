@@ -24,14 +24,15 @@ def check(
     near_duplicates: bool = True,
     min_image_size: int = 0,
     open_set: bool = False,
-    defects: Iterable[Finding] | None = None,
+    of_labels: Iterable[Finding] | None = None,
 ) -> CheckReport:
     """Read and decode every file once and report what would make training or its score wrong.
 
     ``open_set`` is for tasks whose test has other classes than training (re-identification,
-    search): labels that training never sees are no error then. ``defects`` are the findings that
-    stand in place of those about classes in anomaly detection (`defect_findings`). Nothing is
-    changed, and a bad file raises nothing: it becomes a finding.
+    search): labels that training never sees are no error then. ``of_labels`` are the findings that
+    stand in place of those about classes in anomaly detection (`defect_findings`) and
+    re-identification (`identity_findings`). Nothing is changed, and a bad file raises nothing: it
+    becomes a finding.
     """
     seen = scan(manifest, workers=workers)
     findings = [
@@ -39,7 +40,7 @@ def check(
         *duplicate_findings(manifest, seen),
         *(near_duplicate_findings(manifest, seen) if near_duplicates else ()),
         *_group_leaks(manifest),
-        *(_class_findings(manifest, open_set=open_set) if defects is None else defects),
+        *(_class_findings(manifest, open_set=open_set) if of_labels is None else of_labels),
         *picture_findings(manifest, seen, min_image_size=min_image_size),
         *_unused_files(manifest),
     ]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sightline.config.image_size import ImageSize, Size, size_of
 from sightline.data.batch_plans import BatchPlan, Rows, SequentialPlan, ShuffledPlan
 from sightline.data.decode import Pixels
 from sightline.data.decoding import available_cores
@@ -25,7 +26,7 @@ class Batch:
     """B images and what is known of them."""
 
     images: torch.Tensor
-    """(B, 3, S, S) uint8 RGB in channels-last memory."""
+    """(B, 3, H, W) uint8 RGB in channels-last memory."""
     labels: torch.Tensor
     """(B,) int64 class indices, -1 where there is no label."""
     ids: list[str]
@@ -51,8 +52,8 @@ class ImageLoader:
     """Batches of a manifest's images; every epoch and every batch can be had again by its number.
 
     With an augmentation the order is a new permutation in each epoch and images are random views;
-    without, rows come in order as central squares (`fit` pad: whole, with filled margins), or as
-    one test `view` of them. Order and views depend on the seed, the epoch, the sample ids and, if
+    without, rows come in order as evaluation sees them (`central_view`), or as one test `view` of
+    that. Order and views depend on the seed, the epoch, the sample ids and, if
     the augmentation has a schedule, the number of `epochs`; not on the order of rows or the number
     of workers. A `plan` says in their place which rows are in each batch; a row that comes again
     in an epoch is another view. With several processes, each takes its share of every batch. A new
@@ -63,7 +64,7 @@ class ImageLoader:
         self,
         images: Images,
         *,
-        size: int,
+        size: ImageSize,
         batch_size: int,
         fit: Fit = "crop",
         augment: Augmentation | None = None,
@@ -77,6 +78,9 @@ class ImageLoader:
     ) -> None:
         if augment is not None and view is not None:
             raise ValueError("a test view is of what evaluation sees, without augmentation")
+        shape = size_of(size)
+        if augment is not None and augment.quarter_turns and not shape.is_square:
+            raise ValueError(f"quarter turns need a square, and images are {shape}")
         self._shard = shard or Shard()
         self._varies = augment is not None
         count = self._shard.count
@@ -88,7 +92,7 @@ class ImageLoader:
         self._plan = plan
         self._keys = _Keys()
         self._loader = DataLoader(
-            _Batches(images, _Look(size, fit, augment, max(epochs, 1), view), seed),
+            _Batches(images, _Look(shape, fit, augment, max(epochs, 1), view), seed),
             batch_size=None,
             sampler=self._keys,
             num_workers=workers,
@@ -169,7 +173,7 @@ def _turns(batches: list[Rows]) -> list[Rows]:
 class _Look:
     """What a batch shows of its images."""
 
-    size: int
+    size: Size
     fit: Fit
     augment: Augmentation | None
     epochs: int
@@ -195,13 +199,13 @@ class _Batches(Dataset[Any]):
         look, manifest = self._look, self._images.manifest
         size, fit = look.size, look.fit
         ranges = look.augment and look.augment.at(epoch, look.epochs)
-        pixels = np.empty((len(rows), size, size, 3), np.uint8)
+        pixels = np.empty((len(rows), *size, 3), np.uint8)
         colour = np.empty((len(rows), 3, 4), np.float32) if ranges and ranges.color else None
         ids = [str(manifest.id[row]) for row in rows]
         for number, row in enumerate(rows):
             image = self._images[int(row)]
             if ranges is None:
-                view = central_view(image.shape[0], image.shape[1], fit)
+                view = central_view(image.shape[0], image.shape[1], fit, size)
             else:
                 again = f"#{turns[number]}" if turns[number] else ""
                 random = generator(self._seed, epoch, ids[number] + again)

@@ -1,4 +1,4 @@
-"""The ranges that random views are drawn from: five named sets, and what replaces their values."""
+"""The ranges that random views are drawn from: six named sets, and what replaces their values."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class Augmentation:
     """Largest change of brightness, contrast and saturation as a fraction."""
     erase: float
     """Probability of erasing a rectangle (Zhong et al. 2020)."""
+    erase_area: tuple[float, float] = (0.02, 0.33)
+    """Smallest and largest fraction of the output's area that is erased."""
+    shift: float = 0.0
+    """Largest move of the cut to each side, as a fraction of the output's shorter side."""
     vflip: float = 0.0
     """Probability of turning the image upside down as a mirror does."""
     quarter_turns: float = 0.0
@@ -55,7 +59,7 @@ class Augmentation:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing but a crop, a mirror image, rotation, colour and erasing."""
+        """Whether there is nothing but a crop, its move, flip, rotation, colour and erasing."""
         more = self.vflip or self.quarter_turns or self.randaugment or self.shadow
         return not (more or self.downscale or self.blur or self.noise or self.jpeg)
 
@@ -100,6 +104,18 @@ PRESETS = {
         noise=1.0,
         jpeg=1.0,
         schedule=(0.2, 0.5),
+    ),
+    # Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification" (2019):
+    # flipping, cropping after padding by 10 pixels of 128, erasing.
+    "reid": Augmentation(
+        (1.0, 1.0),
+        (1.0, 1.0),
+        flip=0.5,
+        rotate=0.0,
+        color=0.0,
+        erase=0.5,
+        erase_area=(0.02, 0.4),
+        shift=0.08,
     ),
 }
 

@@ -12,7 +12,10 @@ from sightline.data.csv_reader import read_csv
 from sightline.data.folder_reader import read_folder
 from sightline.data.listed_files import require_folder
 from sightline.data.manifest import TEXT, Manifest, shortened
-from sightline.data.objects import group_by_name
+from sightline.data.objects import group_by_name, name_objects
+from sightline.data.reid_reader import read_identities
+from sightline.data.reid_settings import ReidDataConfig
+from sightline.data.retrieval_settings import RetrievalDataConfig
 from sightline.data.table import read_header
 from sightline.errors import ConfigError, DataError
 
@@ -33,6 +36,8 @@ def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest
     """
     if config.tree == "defects":
         return _read_defects(config, require_files=require_files)
+    if config.tree == "identities":
+        return read_with_notes(config, require_files=require_files)[0]
     if config.manifest is not None:
         from sightline.data.splits_file import read_splits
 
@@ -56,6 +61,21 @@ def read_manifest(config: DataConfig, *, require_files: bool = True) -> Manifest
     if config.group_pattern is not None:
         return group_by_pattern(manifest, config.group_pattern)
     return manifest
+
+
+def read_with_notes(
+    config: DataConfig, *, require_files: bool = True
+) -> tuple[Manifest, list[str]]:
+    """The same with the groups that names of objects make, and sentences about what was decided."""
+    if isinstance(config, ReidDataConfig):
+        found = read_identities(config, require_files=require_files)
+        return found.manifest, [remark.text for remark in found.remarks]
+    manifest = read_manifest(config, require_files=require_files)
+    return (
+        name_objects(manifest, config)
+        if isinstance(config, RetrievalDataConfig)
+        else (manifest, [])
+    )
 
 
 def _read_defects(config: DataConfig, *, require_files: bool) -> Manifest:

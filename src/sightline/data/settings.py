@@ -45,7 +45,7 @@ _READ_BY: dict[str, tuple[Source, ...]] = {
 class DataConfig(Section):
     """Samples, splits and loading; name one of root, train_csv, manifest and digits."""
 
-    tree: ClassVar[Literal["classes", "defects"]] = "classes"
+    tree: ClassVar[Literal["classes", "defects", "identities"]] = "classes"
     margin: ClassVar[float] = 8 / 7
     """Decoded pictures are kept this much larger than what a model sees, so that crops lose little
     detail."""
@@ -117,8 +117,8 @@ class DataConfig(Section):
     cache_dir: Path | None = None
     """Where the cache lives; without it the user's cache folder."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How a picture is made square: crop takes the central square, pad takes the whole picture and
-    fills the margins, stretch squeezes it."""
+    """How a picture is brought to the model's shape: crop takes the largest central part of that
+    shape, pad takes the whole picture and fills the margins, stretch squeezes it."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes to training pictures."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sightline.config.image_size import ImageSize, size_of
 from sightline.data.dataset import Dataset
 from sightline.data.loading import Batch
 from sightline.errors import ConfigError, TrainingError
@@ -70,15 +71,16 @@ def memory_errors_explained(config: TaskConfig) -> Iterator[None]:
             "The accelerator has not enough memory for this step.",
             got=str(error).splitlines()[0],
             where=f"train.batch_size={config.train.batch_size} train.img_size="
-            f"{config.train.img_size} model.name={config.model.name}",
+            f"{size_of(config.train.img_size).setting} model.name={config.model.name}",
             remedy="halve train.batch_size and double train.accumulate_steps",
         ) from error
 
 
-def noise(images: int, size: int, classes: int) -> Batch:
+def noise(images: int, size: ImageSize, classes: int) -> Batch:
     """Return a batch of random images and labels, in the layout of a loader's batches."""
     random = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (images, size, size, 3), dtype=torch.uint8, generator=random)
+    shape = (images, *size_of(size), 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
     return Batch(
         images=pixels.permute(0, 3, 1, 2),
         labels=torch.randint(0, classes, (images,), generator=random),

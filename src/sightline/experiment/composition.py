@@ -11,11 +11,7 @@ from typing import Any
 import torch
 
 from sightline.config import dump_config, plain_tree
-from sightline.data.dataset import (
-    Dataset,
-    open_images,
-    prepare_dataset,
-)
+from sightline.data.dataset import Dataset, open_images, prepare_dataset
 from sightline.data.exclusions import write_excluded
 from sightline.data.folds import use_fold
 from sightline.data.images import Images
@@ -36,6 +32,7 @@ from sightline.experiment.recording import first_says, observers, record_changes
 from sightline.experiment.resumption import resume_training
 from sightline.experiment.session import Session
 from sightline.experiment.stages import Stages, ask_for, require_validation
+from sightline.experiment.timm_loading import load_timm
 from sightline.runs import History, RunFolder
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
@@ -69,6 +66,7 @@ def train(
     """
     device = resolve_device(config.train.device)
     keep_freed_memory(device)
+    load_timm()
     with contextlib.ExitStack() as record:
         with process_group(device) as here:
             dataset = _dataset_of(config, resume)
@@ -171,7 +169,8 @@ def _train_in(session: Session) -> None:
     for note in session.dataset.notes:
         first_says("DATA")(note)
     # The test is decoded too, so that an unreadable file is known now and not after training.
-    images, left_out = images_of(session.dataset.part("fit", "val", "test"), config)
+    seen = ("fit", "val", *session.task.test_splits)
+    images, left_out = images_of(session.dataset.part(*seen), config)
     dataset = session.dataset.without(left_out)
     session = replace(session, dataset=dataset)
     first = process().is_first

@@ -31,7 +31,8 @@ def announce(session: Session) -> None:
         log("CFG", f"{section}: {values}")
     root = session.run.info["data"].get("root") or str(dataset.manifest.root)
     log("PATH", " | ".join(["OK", *_paths(config), f"root={root}"]))
-    counts = {shown: len(dataset.part(split)) for split, shown in SHOWN_AS.items()}
+    parts = {**{split: (split,) for split in SHOWN_AS}, "test": session.task.test_splits}
+    counts = {shown: len(dataset.part(*parts[split])) for split, shown in SHOWN_AS.items()}
     if config.data.folds:
         folds, sizes = np.unique(dataset.manifest.fold, return_counts=True)
         listed = {int(fold): int(size) for fold, size in zip(folds, sizes, strict=True)}
@@ -47,9 +48,11 @@ def announce(session: Session) -> None:
             "classes": list(dataset.class_names),
             "root": root,
             "class_counts": {
-                shown: dict(zip(dataset.class_names, dataset.class_counts(split), strict=True))
+                shown: dict(
+                    zip(dataset.class_names, dataset.class_counts(*parts[split]), strict=True)
+                )
                 for split, shown in SHOWN_AS.items()
-                if len(dataset.part(split))
+                if counts[shown]
             },
         },
     )

@@ -18,8 +18,11 @@ from sightline.errors import Interrupted, SightlineError
 from sightline.experiment.session import Session
 from sightline.runs import History, LogFile, RunFolder, log, write_atomically
 from sightline.tasks.config import TaskConfig
+from sightline.tracking.process import followed
+from sightline.tracking.tail import STEPS_FILE
 from sightline.training.callbacks import Callback, MetricsFile, ProgressBar, ProgressLines
 from sightline.training.checkpoint import link_checkpoint_file
+from sightline.training.hooks import StepInfo
 from sightline.training.runtime import process
 
 
@@ -32,13 +35,21 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
         created=run.created,
         augmentation=config.data.augment.preset,
     )
+    # Outermost, so that a follower learns from run.json how the run ended.
+    tracked, ending = followed(run, config.tracking), _ending_recorded(run)
+    with tracked, ending, logfile, _terminated_with_an_error():
+        run.set_status("running")
+        run.update(log=str(logfile.path.absolute()))
+        log("BOOT", f"{run.info['task']} run {run.id}")
+        log("ARTIFACTS", f"run={run.path} log={logfile.path}")
+        yield
+
+
+@contextlib.contextmanager
+def _ending_recorded(run: RunFolder) -> Iterator[None]:
+    """Record in run.json what ended the block, unless it came to its end."""
     try:
-        with logfile, _terminated_with_an_error():
-            run.set_status("running")
-            run.update(log=str(logfile.path.absolute()))
-            log("BOOT", f"{run.info['task']} run {run.id}")
-            log("ARTIFACTS", f"run={run.path} log={logfile.path}")
-            yield
+        yield
     except Interrupted as stop:
         _set_unless_finished(run, "stopped", stop_reason=stop.what)
         raise
@@ -107,7 +118,23 @@ def observers(session: Session, history: History) -> list[Callback]:
     progress: Callback = ProgressLines(session.config.train.log_interval)
     if stream.isatty():
         progress = ProgressBar(stream)
-    return [progress, MetricsFile(history.append, fold=session.fold), EpochLines(session)]
+    tracked = [StepRows(session)] if session.config.tracking.is_on else []
+    rows = MetricsFile(history.append, fold=session.fold)
+    return [progress, *tracked, rows, EpochLines(session)]
+
+
+class StepRows(Callback):
+    """The loss within epochs, in steps.jsonl, for trackers: metrics.jsonl is the same without."""
+
+    def __init__(self, session: Session) -> None:
+        self._history = History(session.run.path / STEPS_FILE)
+        self._interval, self._fold = session.config.train.log_interval, session.fold
+
+    def on_step(self, info: StepInfo) -> None:
+        """Write a row when one is due."""
+        if info.step % self._interval == 0:
+            place = {"event": "step", "fold": self._fold, "epoch": info.epoch, "step": info.step}
+            self._history.append({**place, "loss": info.loss, "lr": info.lr})
 
 
 class EpochLines(Callback):

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     )
     from sightline.metrics.grouped_means import mean_estimate
     from sightline.metrics.pixel_scores import compute_aupro, compute_pixel_auroc
+    from sightline.metrics.query_expansion import expand_queries
     from sightline.metrics.ranking import rank_relevant
+    from sightline.metrics.reid import reid_scores
+    from sightline.metrics.reid_protocol import reid_protocol
     from sightline.metrics.reliability import fit_reliability
+    from sightline.metrics.rerank import rerank
     from sightline.metrics.retrieval import retrieval_scores
     from sightline.metrics.visualization import plot_confusion_matrix, plot_roc_curve
     from sightline.metrics.voting import weighted_vote
@@ -28,11 +32,15 @@ __all__ = [
     "compute_auroc",
     "compute_auroc_per_class",
     "compute_pixel_auroc",
+    "expand_queries",
     "fit_reliability",
     "mean_estimate",
     "plot_confusion_matrix",
     "plot_roc_curve",
     "rank_relevant",
+    "reid_protocol",
+    "reid_scores",
+    "rerank",
     "retrieval_scores",
     "weighted_vote",
 ]
@@ -43,11 +51,15 @@ _HOMES = {
     "compute_auroc": "sightline.metrics.auroc",
     "compute_auroc_per_class": "sightline.metrics.auroc",
     "compute_pixel_auroc": "sightline.metrics.pixel_scores",
+    "expand_queries": "sightline.metrics.query_expansion",
     "fit_reliability": "sightline.metrics.reliability",
     "mean_estimate": "sightline.metrics.grouped_means",
     "plot_confusion_matrix": "sightline.metrics.visualization",
     "plot_roc_curve": "sightline.metrics.visualization",
     "rank_relevant": "sightline.metrics.ranking",
+    "reid_protocol": "sightline.metrics.reid_protocol",
+    "reid_scores": "sightline.metrics.reid",
+    "rerank": "sightline.metrics.rerank",
     "retrieval_scores": "sightline.metrics.retrieval",
     "weighted_vote": "sightline.metrics.voting",
 }

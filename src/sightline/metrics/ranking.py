@@ -8,7 +8,7 @@ retrieval and re-identification follows from them (``retrieval``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sightline.errors import DataError
 from sightline.metrics.classification import Counts
-from sightline.metrics.vectors import Vectors, check_vectors, whole_numbers
+from sightline.metrics.same_code import Members, relevant_and_out
+from sightline.metrics.vectors import Vectors, check_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,45 +99,43 @@ def rank_relevant(
     """
     given = settings or RankingSettings()
     check_vectors(queries, gallery)
-    labels = whole_numbers(query_labels, len(queries)), whole_numbers(gallery_labels, len(gallery))
-    relevant = _same_code(*labels)
-    out = None
-    if exclude is not None:
-        codes = whole_numbers(exclude[0], len(queries)), whole_numbers(exclude[1], len(gallery))
-        out = _same_code(*codes, from_code=0)
+    sizes = len(queries), len(gallery)
+    relevant, out = relevant_and_out(sizes, query_labels, gallery_labels, exclude)
     most = int((relevant.ends - relevant.starts).max(initial=0))
     size = max(1, (given.memory_mib << 20) // (4 * len(gallery) + _RANK_BYTES * most))
     blocks = [np.arange(at, min(at + size, len(queries))) for at in range(0, len(queries), size)]
-    return _ranked_blocks(_scored(blocks, queries, gallery, given.device), relevant, out, given)
+    return _ranked_blocks(
+        scored_blocks(blocks, queries, gallery, given.device), relevant, out, given
+    )
 
 
-class _Members(NamedTuple):
-    """Gallery rows with the same code as a query."""
+def ranks_of_distances(
+    blocks: Iterable[tuple[Counts, Scores]],
+    *,
+    query_labels: npt.ArrayLike,
+    gallery_labels: npt.ArrayLike,
+    exclude: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    settings: RankingSettings | None = None,
+) -> Iterator[RankBlock]:
+    """Return the same for distances that are known, smaller is nearer, block by block.
 
-    rows: Counts
-    """(N,) gallery rows in the order of their codes."""
-    starts: Counts
-    """(Q,)"""
-    ends: Counts
-    """(Q,)"""
-
-    def of(self, query: int) -> Counts:
-        return self.rows[self.starts[query] : self.ends[query]]
-
-
-def _same_code(queries: Counts, gallery: Counts, from_code: int | None = None) -> _Members:
-    rows = np.argsort(gallery, kind="stable")
-    ordered = gallery[rows]
-    starts, ends = (np.searchsorted(ordered, queries, side) for side in ("left", "right"))
-    if from_code is not None:
-        ends = np.where(queries >= from_code, ends, starts)
-    return _Members(rows, starts, ends)
+    A block is the numbers of its queries (B,), in order and without gaps, and their float32
+    distances (B, N); neither is changed. Raises DataError, when it gets there, at a block that
+    does not fit, a distance that is not finite, and where queries are missing at the end.
+    """
+    given = settings or RankingSettings()
+    sizes = len(np.asarray(query_labels)), len(np.asarray(gallery_labels))
+    relevant, out = relevant_and_out(sizes, query_labels, gallery_labels, exclude)
+    return _ranked_blocks(_checked(blocks, *sizes), relevant, out, given, sign=-1)
 
 
-def _scored(
+def scored_blocks(
     blocks: list[Counts], queries: Vectors, gallery: Vectors, device: str
 ) -> Iterator[tuple[Counts, Scores]]:
-    """Query numbers and their scores (B, N), in a table that the next block overwrites."""
+    """Return query numbers and their scores (B, N), in a table that the next block overwrites.
+
+    Numbers of a block are in order and without gaps; vectors have passed ``check_vectors``.
+    """
     import torch
 
     step = max(1, _PIECE_BYTES // (4 * max(1, gallery.shape[1])))
@@ -158,12 +158,35 @@ def _tensor(rows: Vectors) -> Tensor:
     return torch.from_numpy(np.require(rows, dtype=np.float32, requirements=["C", "W"]))
 
 
+def _checked(
+    blocks: Iterable[tuple[Counts, Scores]], q: int, n: int
+) -> Iterator[tuple[Counts, Scores]]:
+    """The blocks as they are, once they are what comes next."""
+    done = 0
+    for queries, distances in blocks:
+        fits = np.array_equal(queries, np.arange(done, done + len(queries)))
+        if distances.shape != (len(queries), n) or not fits or done + len(queries) > q:
+            raise DataError(
+                "A block of distances does not fit the labels.",
+                expected=f"queries from {done} on, of {q}, and distances to {n} gallery items",
+                got=f"{len(queries)} queries from {queries[:1]}, shape {distances.shape}",
+            )
+        done += len(queries)
+        if len(queries):
+            yield queries, distances
+    if done < q:
+        raise DataError("Distances of some queries are missing.", expected=q, got=done)
+
+
 def _ranked_blocks(
     scored: Iterator[tuple[Counts, Scores]],
-    relevant: _Members,
-    out: _Members | None,
+    relevant: Members,
+    out: Members | None,
     settings: RankingSettings,
+    *,
+    sign: int = 1,
 ) -> Iterator[RankBlock]:
+    """Ranks by scores, which are overwritten, or with sign -1 by distances, which are not."""
     import torch
 
     nothing = np.empty(0, dtype=np.int64)
@@ -171,7 +194,10 @@ def _ranked_blocks(
     def ranks_of(queries: Counts, scores: Scores) -> list[tuple[Ranks, int]]:
         outs = [nothing if out is None else out.of(query) for query in queries.tolist()]
         return [
-            (_ranks(row, relevant.of(query), left_out), len(row) - len(left_out))
+            (
+                _ranks(row if sign > 0 else _negated(row, query), relevant.of(query), left_out),
+                len(row) - len(left_out),
+            )
             for query, row, left_out in zip(queries.tolist(), scores, outs, strict=True)
         ]
 
@@ -184,6 +210,15 @@ def _ranked_blocks(
             many, ranked = zip(*(one for part in found for one in part), strict=True)
             offsets = np.cumsum([0, *map(len, many)], dtype=np.int64)
             yield RankBlock(block, np.concatenate(many), offsets, np.array(ranked, dtype=np.int64))
+
+
+def _negated(distances: Scores, query: int) -> Scores:
+    # A sum is quick; only one that is not finite makes it worth while to look at each.
+    if not np.isfinite(distances.sum(dtype=np.float64)) and not np.isfinite(distances).all():
+        raise DataError(
+            "A distance is not finite.", expected="finite numbers", where=f"query {query}"
+        )
+    return -distances
 
 
 def _ranks(scores: Scores, relevant: Counts, left_out: Counts) -> Ranks:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from sightline.config.image_size import ImageSize
 from sightline.errors import ConfigError
 from sightline.models.backbones import Backbone, create_backbone
 from sightline.models.heads import LinearHead
@@ -51,7 +52,7 @@ class Classifier(nn.Module):
 
 
 def create_classifier(
-    config: ModelConfig, classes: int, *, img_size: int | None = None
+    config: ModelConfig, classes: int, *, img_size: ImageSize | None = None
 ) -> Classifier:
     """A classifier for a number of classes; errors are those of create_backbone."""
     if classes < 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
+from sightline.config.image_size import ImageSize
 from sightline.models.backbones import Backbone, create_backbone
 from sightline.models.cosine_head import CosineHead
 from sightline.models.normalize import Normalize
@@ -60,7 +61,11 @@ class Embedder(nn.Module):
 
 
 def create_embedder(
-    config: EmbedderConfig, *, classes: int, sub_centers: int = 1, img_size: int | None = None
+    config: EmbedderConfig,
+    *,
+    classes: int,
+    sub_centers: int = 1,
+    img_size: ImageSize | None = None,
 ) -> Embedder:
     """An embedder with a head for some classes (0: no head); errors as of create_backbone."""
     backbone = create_backbone(config, img_size=img_size)

@@ -21,6 +21,7 @@ from sightline.models.backbones import (
     require_known,
     weights_source,
 )
+from sightline.models.ibn import create_module
 from sightline.models.normalize import Normalize
 from sightline.models.settings import BackboneConfig
 from sightline.models.weights import WeightsReport, load_weights
@@ -118,7 +119,7 @@ def _create(name: str, *, img_size: int) -> nn.Module:
     fixed = published is not None and published.fixed_input_size
     options: dict[str, Any] = {"img_size": img_size} if fixed else {}
     try:
-        module: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        module = create_module(name, num_classes=0, **options)
     except REFUSALS as error:
         raise ConfigError(
             f"The model {name!r} cannot be made for this image size.",

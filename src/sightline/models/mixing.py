@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sightline.config.image_size import ImageSize, size_of
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
@@ -40,31 +42,31 @@ class Mixing:
     probability: float = 1.0
     """Share of the batches that are mixed."""
 
-    def draw(self, random: np.random.Generator, size: int) -> Mix | None:
-        """What becomes of a batch of square images, or None; with both ways on, each alike."""
+    def draw(self, random: np.random.Generator, size: ImageSize) -> Mix | None:
+        """What becomes of a batch of images of a size, or None; with both ways on, each alike."""
         chance, which, row, column = random.random(4).tolist()
         if chance >= self.probability or not (self.mixup or self.cutmix):
             return None
         if self.mixup and (not self.cutmix or which < 0.5):
             share = float(random.beta(self.mixup, self.mixup))
-            return Mix(torch.full((size, size), share), share)
+            return Mix(torch.full(size_of(size), share), share)
         return cut_out(float(random.beta(self.cutmix, self.cutmix)), row, column, size)
 
 
-def cut_out(share: float, row: float, column: float, size: int) -> Mix:
-    """A square hole of area 1 - `share` with its centre at these places, 0..1, filled by partners.
+def cut_out(share: float, row: float, column: float, size: ImageSize) -> Mix:
+    """A hole of area 1 - `share` with its centre at these places, 0..1, filled by partners.
 
-    What reaches over an edge is cut off, and the label's share follows the area that is left
-    (Yun et al. 2019, appendix A).
+    It has the shape of the image, so for a square it is one. What reaches over an edge is cut off,
+    and the label's share follows the area that is left (Yun et al. 2019, appendix A).
     """
-    side = int(size * (1 - share) ** 0.5)
-    shares = torch.ones(size, size)
-    (top, bottom), (left, right) = (
-        (max(centre - side // 2, 0), min(centre + (side + 1) // 2, size))
-        for centre in (int(row * size), int(column * size))
-    )
+    shares = torch.ones(size_of(size))
+    spans = []
+    for place, length in zip((row, column), size_of(size), strict=True):
+        centre, side = int(place * length), int(length * (1 - share) ** 0.5)
+        spans.append((max(centre - side // 2, 0), min(centre + (side + 1) // 2, length)))
+    (top, bottom), (left, right) = spans
     shares[top:bottom, left:right] = 0.0
-    return Mix(shares, 1 - (bottom - top) * (right - left) / size**2)
+    return Mix(shares, 1 - (bottom - top) * (right - left) / shares.numel())
 
 
 def mixed(images: Tensor, shares: Tensor) -> Tensor:

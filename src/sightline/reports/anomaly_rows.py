@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import isfinite
+
+from sightline.reports.cells import number_in
 
 NORMAL = "good"
 """The label of an image without a defect, as the manifest has it."""
@@ -62,7 +64,7 @@ def read_scored_images(rows: Iterable[Mapping[str, str]]) -> list[ScoredImage]:
             id=row.get("id") or "",
             path=row.get("path") or "",
             target=row["target"],
-            score=_score(row.get("score")),
+            score=number_in(row.get("score")),
             alarm={"1": True, "0": False}.get(row.get("alarm") or ""),
             mask=row.get("mask") or "",
         )
@@ -105,11 +107,3 @@ def score_groups(images: Iterable[ScoredImage]) -> dict[str, list[ScoredImage]]:
     if len(groups) > TYPES_UP_TO:
         return normal | {"anomalous": [one for group in groups.values() for one in group]}
     return normal | dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
-
-
-def _score(text: str | None) -> float:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return nan
-    return value if isfinite(value) else nan

@@ -66,11 +66,13 @@ def _facts(history: History) -> list[dict[str, Any]]:
 
 
 def _chart(panel: Panel, history: History) -> dict[str, Any]:
-    named = fold_title if panel.by_measure else metric_title
     names = list(panel.columns)
+    titles = [
+        fold_title(one).capitalize() if panel.by_measure else metric_title(one) for one in names
+    ]
     return {
         "title": metric_title(panel.title) if panel.by_measure else panel.title,
-        "names": [name[:1].upper() + name[1:] for name in map(named, names)],
+        "names": titles,
         "bold": names.index(FOLD_MEAN) if FOLD_MEAN in names else None,
         "data": [history.epochs, *panel.columns.values()],
     }

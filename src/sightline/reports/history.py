@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import fsum, isfinite
+from math import fsum
 from typing import Any
 
+from sightline.reports.cells import finite_or_none
+
 NOT_MEASURES = frozenset({"time", "event", "fold", "epoch", "step", "split"})
-KINDS = ("Loss", "Metric", "Learning rate", "Other measures")
+_PARTS = "Parts of the loss"
+KINDS = ("Loss", _PARTS, "Metric", "Learning rate", "Other measures")
 FOLD_MEAN = "mean of folds"
+_SCORES = frozenset({"accuracy", "f1", "precision", "recall", "map", "rank", "auroc", "iou"})
+_WIDEST_SCALE = 30.0
+"""Of two parts of the loss in one chart the larger is at most this many times the smaller."""
 RESOURCES = frozenset({"time_s", "images_per_s", "mem_MiB", "gpu_mem_MiB"})
 
 
@@ -49,7 +55,7 @@ def collect_history(rows: Iterable[Mapping[str, Any]]) -> History:
         for name, value in row.items():
             if name not in NOT_MEASURES:
                 column = name if fold is None else f"{name} (fold {fold})"
-                cells.setdefault(column, {})[epoch] = _number(value)
+                cells.setdefault(column, {})[epoch] = finite_or_none(value)
     ordered = sorted(epochs)
     return History(ordered, {name: [c.get(e) for e in ordered] for name, c in cells.items()})
 
@@ -69,15 +75,19 @@ class Panel:
 def curve_panels(history: History) -> list[Panel]:
     """Return the charts of a history; measures without a value and resources are left out.
 
-    Measures between 0 and 1 share a chart; those on another scale get their own. With several
-    folds every measure has a chart of its own, titled by its name: five folds of six measures
-    in one chart could not be told apart.
+    Measures between 0 and 1 share a chart; those on another scale get their own, and so do parts
+    of the loss that would press the others flat. With several folds every measure has a chart of
+    its own, titled by its name: five folds of six measures in one chart could not be told apart.
     """
     groups: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for column, values in history.columns.items():
         if measure(column) not in RESOURCES:
-            groups[_kind(column, values)].append(column)
-    panels = [Panel(title, history.only(names)) for title, names in groups.items()]
+            groups[_kind(measure(column), values)].append(column)
+    panels = [
+        panel
+        for title, names in groups.items()
+        for panel in _by_scale(title, history.only(names), split=title == _PARTS)
+    ]
     if len(folds_of(history)) > 1:
         order = dict.fromkeys(measure(name) for panel in panels for name in panel.columns)
         panels = [fold_panel(history, name) for name in order]
@@ -129,17 +139,29 @@ def measure(column: str) -> str:
     return column.split(" (fold ", 1)[0]
 
 
-def _kind(column: str, values: list[float | None]) -> str:
-    name = measure(column)
+def _by_scale(title: str, columns: dict[str, list[float | None]], *, split: bool) -> list[Panel]:
+    """The columns as one panel or, split, as one for each scale, the smallest first."""
+    if not split:
+        return [Panel(title, columns)]
+    peaks = {name: max(abs(v) for v in one if v is not None) for name, one in columns.items()}
+    parts: list[dict[str, list[float | None]]] = []
+    least = 0.0
+    for name in sorted(columns, key=lambda one: peaks[one]):
+        if not parts or peaks[name] > _WIDEST_SCALE * least > 0:
+            parts.append({})
+            least = peaks[name]
+        least = least or peaks[name]
+        parts[-1][name] = columns[name]
+    return [Panel(title if not n else f"{title}, larger", one) for n, one in enumerate(parts)]
+
+
+def _kind(name: str, values: list[float | None]) -> str:
     if name == "lr" or name.startswith("lr_"):
         return "Learning rate"
     if "loss" in name:
         return "Loss"
+    # What a trainer logs of a batch beside its loss are parts of it, unless it is a score.
+    if name.startswith("train_") and not _SCORES & set(name.split("_")):
+        return _PARTS
     fraction = all(0 <= v <= 1 for v in values if v is not None)
     return "Metric" if fraction else "Other measures"
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if isfinite(value) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.metrics.intervals import plural
-from sightline.reports.wording import number
+from sightline.reports.wording import number, score
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -38,7 +38,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, plural=plural)
+    environment.filters.update(number=number, plural=plural, score=score)
     sources = [_asset(name) for name in scripts]
     page = environment.get_template(template).render(
         **data,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.reports.anomaly_words import mapping
-from sightline.reports.pictures import picture_uri
+from sightline.reports.picture_sheet import PictureSheet
 from sightline.reports.record import RunRecord
 from sightline.reports.retrieval_pictures import Thumbnails, gallery_paths, open_thumbnails
 from sightline.reports.retrieval_rows import (
@@ -38,46 +38,22 @@ def neighbours_section(record: RunRecord, image_root: Path | None) -> PageSectio
         own = mapping(result.get("gallery")).get("kind") == "own"
         gallery = gallery_paths(record.folder, shown, queries, own_gallery=own)
         pictures = open_thumbnails(shown, gallery, record.roots(image_root))
-        sheet = _Sheet(pictures)
+        sheet = PictureSheet()
         data = {
             "split": split_title(split),
             "verdicts": any(one.verdict for one in queries),
             "groups": [
-                {"title": title, "said": said, "rows": [_row(one, sheet) for one in members]}
+                {
+                    "title": title,
+                    "said": said,
+                    "rows": [_row(one, pictures, sheet) for one in members],
+                }
                 for title, said, members in groups
             ],
             "pictures": sheet.pictures,
         }
         return PageSection("neighbours", "Neighbours", data)
     return None
-
-
-class _Sheet:
-    """The pictures of a page by a short key, so that one shown ten times is in the page once."""
-
-    def __init__(self, thumbnails: Thumbnails) -> None:
-        self._thumbnails = thumbnails
-        self._keys: dict[int, str] = {}
-        self.pictures: list[dict[str, Any]] = []
-
-    def of_query(self, query: Query) -> dict[str, Any] | None:
-        return self._placed(self._thumbnails.of_query(query))
-
-    def of_neighbour(self, identity: str) -> dict[str, Any] | None:
-        return self._placed(self._thumbnails.of_neighbour(identity))
-
-    def _placed(self, picture: Any) -> dict[str, Any] | None:
-        if picture is None:
-            return None
-        width, height = picture.size
-        key = self._keys.get(id(picture))
-        if key is None:
-            key = self._keys[id(picture)] = f"picture-{len(self.pictures)}"
-            # Pixels of a tiny picture are what there is to see: they are not smoothed.
-            tiny = max(width, height) < 64
-            one = {"key": key, "uri": picture_uri(picture), "tiny": tiny}
-            self.pictures.append({**one, "width": width, "height": height})
-        return {"key": key, "width": width, "height": height}
 
 
 def _groups(queries: Sequence[Query]) -> list[tuple[str, str, list[Query]]]:
@@ -127,7 +103,7 @@ def _of(count: int, total: int, what: str) -> str:
     return f"{number(count)} of {number(total)} {what} {'is' if count == 1 else 'are'}"
 
 
-def _row(query: Query, sheet: _Sheet) -> dict[str, Any]:
+def _row(query: Query, pictures: Thumbnails, sheet: PictureSheet) -> dict[str, Any]:
     return {
         "id": query.id,
         "path": query.path or query.id,
@@ -140,14 +116,14 @@ def _row(query: Query, sheet: _Sheet) -> dict[str, Any]:
         "rank": query.first_rank,
         "relevant": query.relevant,
         "ap": query.ap_at_r,
-        "picture": sheet.of_query(query),
+        "picture": sheet.place(pictures.of_query(query)),
         "neighbours": [
             {
                 "label": one.label,
                 "distance": one.distance,
                 "right": one.label == query.target,
                 "id": one.id,
-                "picture": sheet.of_neighbour(one.id),
+                "picture": sheet.place(pictures.of_neighbour(one.id)),
             }
             for one in query.neighbours
         ],

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightline.reports.mask_outlines import find_file
-from sightline.reports.pictures import open_thumbnail
+from sightline.reports.picture_sheet import open_thumbnails_at
 from sightline.reports.retrieval_rows import Query
 
 if TYPE_CHECKING:
@@ -43,12 +42,8 @@ def open_thumbnails(
 ) -> Thumbnails:
     """Return the pictures of the queries that are shown, and of all their neighbours."""
     named = [gallery.get(one.id, "") for query in shown for one in query.neighbours]
-    paths = dict.fromkeys([*(query.path for query in shown), *named])
-    pictures: dict[str, Image.Image | None] = {}
-    for path in paths:
-        file = find_file(path, roots)
-        pictures[path] = open_thumbnail(file, side=side) if file else None
-    return Thumbnails(gallery, pictures)
+    paths = [*(query.path for query in shown), *named]
+    return Thumbnails(gallery, open_thumbnails_at(paths, roots, side=side))
 
 
 def gallery_paths(

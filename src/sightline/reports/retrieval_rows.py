@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
+from sightline.reports.cells import number_in, whole_number_in
+
 ACCEPTED, ASKED_AGAIN = "accept", "ask again"
 WORST, VERDICTS, SAMPLE = 12, 4, 8
 """Queries that are shown: the worst, of each kind of wrong verdict, and of the sample."""
@@ -64,11 +66,11 @@ def read_queries(rows: Iterable[Mapping[str, str]]) -> list[Query]:
             path=row.get("path") or "",
             target=row["target"],
             prediction=row.get("prediction") or "",
-            confidence=_number(row.get("confidence")),
+            confidence=number_in(row.get("confidence")),
             verdict=row.get("verdict") or "",
-            first_rank=_whole(row.get("first_rank")),
-            relevant=_whole(row.get("relevant")),
-            ap_at_r=_number(row.get("ap_at_r")),
+            first_rank=whole_number_in(row.get("first_rank")),
+            relevant=whole_number_in(row.get("relevant")),
+            ap_at_r=number_in(row.get("ap_at_r")),
             neighbours=tuple(_neighbours(row)),
         )
         for row in rows
@@ -120,17 +122,5 @@ def _neighbours(row: Mapping[str, str]) -> Iterator[Neighbour]:
     place = 1
     while name := row.get(f"nearest_{place}"):
         label = row.get(f"nearest_{place}_label") or ""
-        yield Neighbour(name, label, _number(row.get(f"nearest_{place}_distance")))
+        yield Neighbour(name, label, number_in(row.get(f"nearest_{place}_distance")))
         place += 1
-
-
-def _whole(text: str | None) -> int:
-    value = _number(text)
-    return int(value) if isfinite(value) else 0
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return nan

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.reports.canvas import INK, LINES, QUIET, new_figure, save_figure, say, short_name
+from sightline.reports.canvas import INK, LINES, new_figure, save_figure, say, short_name
+from sightline.reports.framed_axes import caption, draw_framed
 from sightline.reports.record import RunRecord
 from sightline.reports.retrieval_pictures import Thumbnails, gallery_paths, open_thumbnails
 from sightline.reports.retrieval_rows import Query, spread_sample, worst_queries
 from sightline.reports.wording import number
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from PIL import Image
 
 ROWS, NEIGHBOURS = 8, 5
 """Queries on the sheet, half of them the worst and half a sample, and neighbours of each."""
@@ -54,47 +53,18 @@ def neighbours_figure(queries: Sequence[Query], pictures: Thumbnails) -> Figure:
         return say(figure, "There are no queries.")
     grid = figure.subplots(len(queries), 1 + NEIGHBOURS, squeeze=False)
     for line, query in zip(grid, queries, strict=True):
-        _show(line[0], pictures.of_query(query), INK, "-")
-        _caption(line[0], f"{short_name(query.target, 18)}\n{_answer(query)}", INK)
+        draw_framed(line[0], pictures.of_query(query), INK, "-")
+        caption(line[0], f"{short_name(query.target, 18)}\n{_answer(query)}", INK)
         for axes in line[1:]:
             axes.set_axis_off()
         for axes, one in zip(line[1:], query.neighbours, strict=False):
             right = one.label == query.target
             colour = _GOOD if right else _BAD
-            _show(axes, pictures.of_neighbour(one.id), colour, "-" if right else (0, (3, 2)))
+            draw_framed(axes, pictures.of_neighbour(one.id), colour, "-" if right else (0, (3, 2)))
             sign = "own class" if right else "other class"
             said = f"{short_name(one.label, 18)}\n{sign}, {number(one.distance)}"
-            _caption(axes, said, colour)
+            caption(axes, said, colour)
     return figure
-
-
-def _show(axes: Axes, picture: Image.Image | None, colour: str, line: Any) -> None:
-    from matplotlib.patches import Rectangle
-
-    axes.set_axis_off()
-    # All axes are squares, whatever the picture, so that captions and rows stand in line.
-    axes.set_box_aspect(1)
-    if picture is None:
-        axes.text(
-            0.5, 0.5, "picture\nnot found", ha="center", va="center", color=QUIET, fontsize=7,
-            transform=axes.transAxes,
-        )  # fmt: skip
-    else:
-        axes.imshow(picture, aspect="equal")
-        # The middle of the first pixel is 0.
-        across, down = ((side - 1) / 2 for side in picture.size)
-        half = max(picture.size) / 2
-        axes.set_xlim(across - half, across + half)
-        axes.set_ylim(down + half, down - half)
-    frame = Rectangle(
-        (0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=1.8,
-        linestyle=line, clip_on=False,
-    )  # fmt: skip
-    axes.add_patch(frame)
-
-
-def _caption(axes: Axes, text: str, colour: str) -> None:
-    axes.set_title(text, fontsize=7, color=colour, parse_math=False)
 
 
 def _answer(query: Query) -> str:

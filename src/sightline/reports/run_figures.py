@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sightline.errors import RunError
-from sightline.reports.anomaly_words import is_anomaly
 from sightline.reports.canvas import save_figure
 from sightline.reports.figures import (
     confusion_columns,
@@ -18,10 +17,17 @@ from sightline.reports.heat_map_figure import write_anomaly_figures
 from sightline.reports.history import collect_history
 from sightline.reports.inference_figures import write_inference_figures
 from sightline.reports.prediction_table import is_prediction_table
-from sightline.reports.record import read_run_record
+from sightline.reports.record import RunRecord, read_run_record
+from sightline.reports.reid_figures import write_reid_figures
 from sightline.reports.reliability import write_reliability_figures
 from sightline.reports.retrieval_figures import write_retrieval_figures
-from sightline.reports.retrieval_words import is_retrieval
+
+_WRITERS = {
+    "anomaly": write_anomaly_figures,
+    "retrieve": write_retrieval_figures,
+    "reid": write_reid_figures,
+}
+"""Task -> what writes the figures that only it has, of one split."""
 
 
 def write_run_figures(run_folder: Path) -> list[Path]:
@@ -29,8 +35,9 @@ def write_run_figures(run_folder: Path) -> list[Path]:
 
     Those are the curves, the figures of folds, the confusions and class scores of each evaluated
     split, reliability diagrams, scores, ROC, PRO and heat maps of anomaly detection, map,
-    neighbours and classes of retrieval, and the figures of each table of predictions with a
-    confidence (``predictions_SPLIT/``). RunError where there is nothing to draw.
+    neighbours and classes of retrieval, CMC, distances, pairs of cameras and matches of
+    re-identification, and the figures of each table of predictions with a confidence
+    (``predictions_SPLIT/``). RunError where there is nothing to draw.
     """
     record, folder = read_run_record(run_folder), run_folder / "figures"
     files: list[Path] = []
@@ -38,20 +45,8 @@ def write_run_figures(run_folder: Path) -> list[Path]:
         table = collect_history(record.rows).table()
         files += save_figure(training_curves(record.rows), folder / "curves", table)
     files += write_fold_figures(folder, record.folds, record.rows)
-    for split, scores in record.evaluations.items():
-        names, matrix = scores.get("class_names"), scores.get("confusion")
-        if names and matrix:
-            figure = confusion_figure(matrix, names)
-            columns = confusion_columns(matrix, names)
-            files += save_figure(figure, folder / f"confusion_{split}", columns)
-        rows = scores.get("per_class")
-        if rows:
-            columns = {key: [row[key] for row in rows] for key in rows[0]}
-            files += save_figure(per_class_figure(rows), folder / f"classes_{split}", columns)
-        if is_anomaly(scores):
-            files += write_anomaly_figures(folder, record, split)
-        if is_retrieval(scores):
-            files += write_retrieval_figures(folder, record, split)
+    for split in record.evaluations:
+        files += _write_split_figures(folder, record, split)
     files += write_reliability_figures(folder, record.calibration, record.evaluations)
     for file in sorted((run_folder / "predictions").glob("*.csv")):
         if is_prediction_table(file):
@@ -63,3 +58,19 @@ def write_run_figures(run_folder: Path) -> list[Path]:
             where=run_folder,
         )
     return files
+
+
+def _write_split_figures(folder: Path, record: RunRecord, split: str) -> list[Path]:
+    files: list[Path] = []
+    scores = record.evaluations[split]
+    names, matrix = scores.get("class_names"), scores.get("confusion")
+    if names and matrix:
+        columns = confusion_columns(matrix, names)
+        figure = confusion_figure(matrix, names)
+        files += save_figure(figure, folder / f"confusion_{split}", columns)
+    rows = scores.get("per_class")
+    if rows:
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        files += save_figure(per_class_figure(rows), folder / f"classes_{split}", columns)
+    write = _WRITERS.get(str(scores.get("task")))
+    return [*files, *write(folder, record, split)] if write else files

@@ -10,6 +10,7 @@ from typing import Any
 from sightline.reports.anomaly_words import remarks
 from sightline.reports.mistakes import find_mistakes
 from sightline.reports.record import RunRecord
+from sightline.reports.reid_words import reid_remarks
 from sightline.reports.retrieval_words import is_retrieval, lesser_scores, retrieval_remarks
 from sightline.reports.wording import duration, metric_title, moment, split_title
 
@@ -35,7 +36,7 @@ def headline_section(record: RunRecord) -> PageSection | None:
             "title": split_title(split, out_of_fold=record.out_of_fold),
             "out_of_fold": record.out_of_fold and split == "val",
             "lesser": [*_calibration_cards(result), *lesser_scores(result)],
-            "remarks": [*remarks(result), *retrieval_remarks(result)],
+            "remarks": [*remarks(result), *retrieval_remarks(result), *reid_remarks(result)],
             "epoch": result.get("epoch"),
             "checkpoint": result.get("checkpoint"),
             "loss": result.get("loss"),

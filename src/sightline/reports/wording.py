@@ -31,11 +31,14 @@ _WORDS = {
     "f1": "F1",
     "knn": "kNN",
     "map": "mAP",
+    "minp": "mINP",
     "mrr": "MRR",
     "nll": "NLL",
     "pro": "PRO",
+    "reranked": "re-ranked",
 }
 _RECALL_AT = re.compile(r"recall_at_(\d+)")
+_RANK = re.compile(r"\brank_(\d+)")
 _UNSEALED = " The test split played no part in that choice."
 _SPLITS = {"val": "validation", "train": "training", "oof": "out-of-fold"}
 
@@ -47,11 +50,13 @@ def metric_title(name: str) -> str:
     ('Macro F1', 'Pixel AUROC', 'Training loss (fold 1)')
     >>> metric_title("recall_at_5"), metric_title("knn_accuracy"), metric_title("map_at_r")
     ('Recall@5', 'kNN accuracy', 'mAP@R')
+    >>> metric_title("minp"), metric_title("rank_1_reranked"), metric_title("train_triplet")
+    ('mINP', 'Rank-1 re-ranked', 'Train triplet')
     """
     plain = measure(name)
-    words = _RECALL_AT.sub(r"Recall@\1", plain).split("_")
+    words = _RANK.sub(r"rank-\1", _RECALL_AT.sub(r"Recall@\1", plain)).split("_")
     title = _TITLES.get(plain) or " ".join(_WORDS.get(word, word) for word in words)
-    title = title if title.startswith(("mAP", "kNN")) else title[:1].upper() + title[1:]
+    title = title if title.startswith(("mAP", "mINP", "kNN")) else title[:1].upper() + title[1:]
     return title + name[len(plain) :]
 
 
@@ -78,6 +83,16 @@ def number(value: Any, digits: int = 3) -> str:
     if value and abs(value) < 10 ** (1 - digits):
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{digits}f}"
+
+
+def score(value: Any) -> str:
+    """Return a score between 0 and 1 with three decimals, however small it is.
+
+    >>> score(0.0076), score(1), score(None)
+    ('0.008', '1.000', '–')
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return f"{value:.3f}" if is_number else MISSING
 
 
 def moment(text: Any) -> str:

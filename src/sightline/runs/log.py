@@ -6,7 +6,7 @@ import sys
 
 TAGS = (
     "BOOT", "CFG", "PATH", "DATA", "FOLD", "ARTIFACTS", "MODEL", "EPOCH", "NEW_BEST", "DONE",
-    "COPY", "STAGE", "EXIT",
+    "TRACK", "COPY", "STAGE", "EXIT",
 )  # fmt: skip
 
 

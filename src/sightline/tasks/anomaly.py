@@ -39,6 +39,7 @@ class AnomalyTask:
     config: type[TaskConfig] = AnomalyConfig
     answers: Literal["probabilities", "scores", "neighbours"] = "scores"
     stages: tuple[str, ...] = ("threshold", "val")
+    test_splits: tuple[str, ...] = ("test",)
 
     def check_data(self, dataset: Dataset, config: AnomalyConfig) -> list[str]:
         """Whether the held-out pictures will do for the threshold; DataError where they cannot."""

@@ -72,6 +72,8 @@ class AnomalyModelConfig(BackboneConfig):
 class AnomalyTrainConfig(TrainConfig):
     """The `train` section with what only anomaly detection has."""
 
+    img_size: int = Field(default=224, ge=8)
+    """Side of the square the model sees, in pixels."""
     monitor: Literal["image_auroc"] | None = None
     """Validation metric that chooses the best epoch, where validation has defects; null: the
     loss on normal pictures."""

@@ -70,7 +70,7 @@ class ClassificationTrainer(BaseTrainer):
         name = f"mixing of batch {batch_idx} in process {process().rank}"
         random = generator(self.seed, self.progress.epoch + 1, name)
         mixing = Mixing(train.mixup, train.cutmix, train.mix_probability)
-        return mixing.draw(random, batch.images.shape[-1])
+        return mixing.draw(random, batch.images.shape[-2:])
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Ids, logits (B, C) in float32 and targets (B,) of a batch."""
@@ -95,6 +95,7 @@ class ClassificationTask:
     config: type[TaskConfig] = ClassifyConfig
     answers: Literal["probabilities", "scores", "neighbours"] = "probabilities"
     stages: tuple[str, ...] = ("val",)
+    test_splits: tuple[str, ...] = ("test",)
 
     def check_data(self, dataset: Dataset, config: ClassifyConfig) -> list[str]:
         """What validation has no sample of; DataError for samples without label, or unseen ones."""

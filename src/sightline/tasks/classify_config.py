@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from sightline.config.image_size import size_of
 from sightline.config.sections import InferConfig
+from sightline.data.tta import needs_square
 from sightline.models.settings import ModelConfig
 from sightline.tasks.config import TaskConfig
 from sightline.training.settings import TrainConfig
@@ -57,5 +59,15 @@ class ClassifyConfig(TaskConfig):
             raise ValueError(
                 "train.freeze_norm_statistics keeps the statistics of loaded weights, and "
                 "model.pretrained=false loads none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _test_views_have_a_square(self) -> ClassifyConfig:
+        size = size_of(self.train.img_size)
+        if not size.is_square and needs_square(self.infer.tta):
+            raise ValueError(
+                f"infer.tta {self.infer.tta} turns pictures by 90 degrees, which needs a square "
+                f"train.img_size, got {size.setting}; set infer.tta to flip"
             )
         return self

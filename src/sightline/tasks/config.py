@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
+from sightline.config.image_size import size_of
 from sightline.config.section import Section
-from sightline.config.sections import EvalConfig, ProjectConfig, Tracking
+from sightline.config.sections import EvalConfig, ProjectConfig, TrackingConfig
+from sightline.data.presets import augmentation
 from sightline.data.settings import DataConfig
 from sightline.models.settings import BackboneConfig
 from sightline.training.settings import OutputConfig, TrainConfig
@@ -20,5 +26,14 @@ class TaskConfig(Section):
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     output: OutputConfig = OutputConfig()
-    tracking: Tracking = ("jsonl",)
-    """Where metrics go; metrics.jsonl in the run folder is always written."""
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _turns_have_a_square(self) -> Self:
+        size = size_of(self.train.img_size)
+        if augmentation(self.data.augment).quarter_turns and not size.is_square:
+            raise ValueError(
+                "data.augment.quarter_turns turns pictures by 90 degrees, which needs a square "
+                f"train.img_size, got {size.setting}; set data.augment.quarter_turns to 0"
+            )
+        return self

@@ -15,22 +15,20 @@ import torch
 from sightline.data.batch_plans import BalancedPlan
 from sightline.data.dataset import Dataset
 from sightline.data.manifest import Manifest, shortened
-from sightline.errors import DataError, RunError
+from sightline.errors import DataError
 from sightline.losses.cross_batch_memory import CrossBatchMemory
 from sightline.models.embedder import Embedder, create_embedder
 from sightline.models.freezing import freeze_matching
 from sightline.tasks.config import TaskConfig
-from sightline.tasks.retrieval_answers import answers_from, voters
 from sightline.tasks.retrieval_decision import RetrievalDecision, read_decision
-from sightline.tasks.retrieval_evidence import found_by
 from sightline.tasks.retrieval_protocol import (
     choose_protocol,
-    coded,
     labels_of,
     left_out,
 )
 from sightline.tasks.retrieval_result import RetrievalResult
 from sightline.tasks.retrieval_scoring import retrieval_result
+from sightline.tasks.retrieval_table import answers_table
 from sightline.tasks.retrieval_trainer import (
     RetrievalTrainer,
     embed_batch,
@@ -53,6 +51,7 @@ class RetrievalTask:
     config: type[TaskConfig] = RetrieveConfig
     answers: Literal["probabilities", "scores", "neighbours"] = "neighbours"
     stages: tuple[str, ...] = ("index", "threshold", "val")
+    test_splits: tuple[str, ...] = ("test",)
 
     def check_data(self, dataset: Dataset, config: RetrieveConfig) -> list[str]:
         """What is remarkable about classes and batches; DataError or ConfigError if they fail."""
@@ -179,35 +178,17 @@ class RetrievalTask:
         decision: RetrievalDecision | None = None,
     ) -> tuple[list[str], list[list[Any]]]:
         """The class by a vote of neighbours, whether to ask again, and the nearest as evidence."""
-        if decision is None:
-            raise RunError(
-                "There is no gallery to compare with.", remedy="make it: sightline index RUN"
-            )
-        rows = join_by_id(outputs)
-        names, (codes,) = coded(decision.gallery.labels)
-        answer, size = decision.answer, decision.index.size
-        k = min(voters(answer.top_k, codes), size)
-        wanted = min(max(k, answer.evidence), size)
-        neighbours = decision.index.search(np.asarray(rows["embeddings"], np.float32), wanted)
-        found = found_by(
-            answers_from(neighbours, codes, k),
-            gallery_ids=decision.gallery.ids,
-            gallery_labels=decision.gallery.labels,
-            names=names,
-            evidence=decision.answer.evidence,
-            thresholds=decision.reliability,
-        )
-        table = [
-            [one, *found.row(place), *found.evidence(place)]
-            for place, one in enumerate(rows["ids"])
-        ]
-        return ["id", *found.columns, *found.evidence_columns()], table
+        return answers_table(join_by_id(outputs), decision)
+
+    def gallery_splits(self, dataset: Dataset, config: RetrieveConfig) -> tuple[str, ...]:
+        """Train, or with eval.gallery=train+val validation too."""
+        return ("fit",) if config.eval.gallery == "train" else ("fit", "val")
 
     def read_decision(
         self, run_folder: Path, checkpoint: str, config: RetrieveConfig
     ) -> RetrievalDecision:
         """The run's index with its thresholds; RunError without an index of these weights."""
-        return read_decision(run_folder, checkpoint, config)
+        return read_decision(run_folder, checkpoint, config.answer)
 
 
 def _require_pairs(samples: Manifest, split: str, leave_out: str) -> None:

@@ -14,7 +14,7 @@ from sightline.runs.files import file_hash, write_atomically
 from sightline.search.gallery import Gallery
 from sightline.search.index import Index
 from sightline.search.saved import open_gallery
-from sightline.tasks.retrieve_config import AnswerConfig, RetrieveConfig
+from sightline.tasks.retrieve_config import AnswerConfig
 
 INDEX_FOLDER = "index"
 RELIABILITY_FILE = "reliability.json"
@@ -97,7 +97,7 @@ class RetrievalDecision:
         return replace(self, gallery=gallery, index=index)
 
 
-def read_decision(run_folder: Path, checkpoint: str, config: RetrieveConfig) -> RetrievalDecision:
+def read_decision(run_folder: Path, checkpoint: str, answer: AnswerConfig) -> RetrievalDecision:
     """The run's index and thresholds for a checkpoint.
 
     Raises RunError where there is no index, or one of other weights.
@@ -113,7 +113,7 @@ def read_decision(run_folder: Path, checkpoint: str, config: RetrieveConfig) -> 
     sha256 = file_hash(run_folder / "ckpt" / checkpoint)
     gallery, index = open_gallery(folder, model_sha256=sha256)
     fitted = read_reliability(run_folder, checkpoint, sha256)
-    return RetrievalDecision(gallery, index, config.answer, fitted)
+    return RetrievalDecision(gallery, index, answer, fitted)
 
 
 def open_other_gallery(

@@ -70,6 +70,8 @@ class Task(Protocol):
     """Probabilities of classes can be averaged over folds, views and runs, and calibrated."""
     stages: tuple[str, ...]
     """What follows every training, in this order, before what was asked for."""
+    test_splits: tuple[str, ...]
+    """What of the manifest is the sealed test."""
 
     def check_data(self, dataset: Dataset, config: Any) -> list[str]:
         """Sentences worth logging about the samples; DataError where they cannot be used."""
@@ -121,3 +123,10 @@ class Task(Protocol):
 
     def read_decision(self, run_folder: Path, checkpoint: str, config: Any) -> Any:
         """What was made after training to decide by (thresholds, a gallery), or None."""
+
+
+class GalleryTask(Task, Protocol):
+    """A task whose answers are neighbours in a gallery."""
+
+    def gallery_splits(self, dataset: Dataset, config: Any) -> tuple[str, ...]:
+        """What of the run's samples new pictures are compared with."""

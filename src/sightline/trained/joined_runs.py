@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from sightline.config.image_size import size_of
 from sightline.data.manifest import Manifest, shortened
 from sightline.data.splits_file import read_splits
 from sightline.data.table import read_table
@@ -120,7 +121,7 @@ def require_one_validation(sources: Sequence[Source]) -> None:
             )
         pairs = (
             ("models", first.config.model.name, one.config.model.name),
-            ("image sizes", first.config.train.img_size, one.config.train.img_size),
+            ("image sizes", *(size_of(each.config.train.img_size) for each in (first, one))),
         )
         for what, ours, theirs in pairs:
             if ours != theirs:

@@ -121,7 +121,7 @@ class Predictor:
         trained = load_trained(member.run, member.checkpoint, device=self.device)
         images = open_images(samples, trained.config)
         answers = []
-        for view in tta_views(self.tta):
+        for view in tta_views(self.tta, trained.config.train.img_size):
             loader = loader_for(
                 images, trained.config, device=trained.device, training=False, view=view
             )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sightline.config.image_size import ImageSize
 from sightline.config.section import Section
 from sightline.errors import TrainingError
 
@@ -74,8 +75,8 @@ class TrainConfig(StepConfig):
 
     device: str = "auto"
     """auto (CUDA, then CPU), cpu, cuda, cuda:N or mps."""
-    img_size: int = Field(default=224, ge=8)
-    """Side of the square the model sees, in pixels."""
+    img_size: ImageSize = 224
+    """Side of the square the model sees, or its [height, width], in pixels."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
     """Images in one batch, over all processes together; auto measures which size is fastest."""
     effective_batch_size: int | None = Field(default=None, ge=1)

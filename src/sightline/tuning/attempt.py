@@ -55,6 +55,7 @@ class Attempt:
             "config": order.config,
             "command": order.command,
             "flags": {
+                "tracking.to": [],  # a run for each trial at a tracker only where it is asked for
                 **flags,
                 "project.name": self._name,
                 "output.exp_dir": str(self._folder / "runs"),
@@ -131,7 +132,9 @@ class Attempt:
             error = f"its process was ended by signal {-code}; was the machine out of memory?"
         if error is None:
             error = f"its process ended with code {code}: {self._last_words()}"
-        return Ended(place, error=error, out_of_memory=bool(answer.get("out_of_memory")))
+        is_full = bool(answer.get("out_of_memory"))
+        error = f"out of memory: {error}" if is_full else error
+        return Ended(place, error=error, out_of_memory=is_full)
 
     def _run_of(self, pid: int) -> Path | None:
         """The run that the process has made, by the number in run.json; None before that."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from sightline.config import Section
+
+if TYPE_CHECKING:
+    import optuna
 
 Scalar = bool | int | float | str | None
 _FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -92,12 +96,16 @@ class Dimension(Section):
 
     @model_validator(mode="after")
     def _is_range_or_choices(self) -> Dimension:
+        self._require_sense()
+        return self
+
+    def _require_sense(self) -> None:
         if self.choices is not None:
             if self.low is not None or self.high is not None or self.step or self.log:
                 raise ValueError("either choices, or low and high; not both")
             if self.integer:
                 raise ValueError("int is used only with low and high")
-            return self
+            return
         if self.low is None or self.high is None:
             raise ValueError("needs low and high, or choices")
         if self.low > self.high:
@@ -111,15 +119,25 @@ class Dimension(Section):
         whole = [value for value in (self.low, self.high, self.step) if value is not None]
         if self.integer and any(value != int(value) for value in whole):
             raise ValueError("with int, low, high and step must be integers")
-        return self
 
-    def ends(self) -> list[Scalar]:
+    def ends(self) -> list[Any]:
         """The values to be checked before anything starts: every choice, or both ends."""
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None
         assert self.high is not None
         return [int(end) if self.integer else float(end) for end in (self.low, self.high)]
+
+    def suggest(self, trial: optuna.Trial, key: str) -> Any:
+        """Return the trial's value of the key, drawn by the study's sampler."""
+        if self.choices is not None:
+            return trial.suggest_categorical(key, self.choices)
+        assert self.low is not None
+        assert self.high is not None
+        if self.integer:
+            low, high, step = int(self.low), int(self.high), int(self.step or 1)
+            return trial.suggest_int(key, low, high, step=step, log=self.log)
+        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
 
 class SearchConfig(Section):
@@ -131,8 +149,17 @@ class SearchConfig(Section):
     pruning: PruningConfig = PruningConfig()
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Dotted keys of the training that all trials share, as train.epochs for shorter ones."""
-    space: dict[str, Dimension] = Field(min_length=1)
+    space: Mapping[str, Dimension] = Field(min_length=1)
     """Dotted keys of the training, each with low and high, or choices."""
+
+    where_space: ClassVar[str] = "space"
+    """What `space` is called in the file that a user wrote."""
+    halves_batches: ClassVar[bool] = True
+    """Whether a trial that runs out of memory is tried again with half the micro-batch."""
+
+    def is_enough(self, value: float) -> bool:
+        """Whether a trial with this value ends the search; always False where no target is set."""
+        return False
 
 
 SEARCH_CONFIGS: dict[str, type[Section]] = {"search": SearchConfig}

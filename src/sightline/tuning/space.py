@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config import Section, load_config
 from sightline.errors import ConfigError
 from sightline.tuning.settings import Dimension, SearchConfig
+from sightline.tuning.table import MADE_OF_DRAWN
 
 if TYPE_CHECKING:
     import optuna
@@ -61,7 +62,7 @@ def require_searchable(search: SearchConfig, load: Load, where: str) -> None:
             raise ConfigError(
                 f"{key} cannot be searched: trials that differ in it cannot be compared.",
                 expected="keys of train, model, data.augment or data.fit",
-                where=f"{where}: space.{key}",
+                where=f"{where}: {search.where_space}.{key}",
                 remedy="leave it out; what all trials share belongs to the command line",
             )
     _try(load, shared, "overrides", f"{where}: overrides")
@@ -70,14 +71,20 @@ def require_searchable(search: SearchConfig, load: Load, where: str) -> None:
         for value in dimension.ends():
             # As a trial has it, and as the training has it that follows the search.
             for base in (shared, {}):
-                _try_among(load, {**base, key: value}, key, where, corners)
+                place = f"{where}: {search.where_space}.{key}"
+                _try_among(load, {**base, key: value}, key, place, corners)
+
+
+def require_loadable(load: Load, flags: Mapping[str, object], where: str) -> None:
+    """Raise ConfigError, with `where` as the place, when the flags do not fit the configuration."""
+    _try(load, flags, "overrides", where)
 
 
 def _try_among(
     load: Load,
     flags: Mapping[str, Any],
     key: str,
-    where: str,
+    place: str,
     corners: Sequence[Mapping[str, Any]],
 ) -> None:
     """Raise ConfigError when the flags do not fit together with the corners of the space.
@@ -85,7 +92,6 @@ def _try_among(
     A value that fails alone may need another searched key, as a mix_probability needs a mixup, and
     one that is right alone may not go with it, as a momentum and adamw.
     """
-    place = f"{where}: space.{key}"
     try:
         _try(load, flags, key, place)
     except ConfigError as alone:
@@ -100,21 +106,15 @@ def _try_among(
 
 
 def draw(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """The trial's value of each key, in the order of the space."""
-    return {key: _suggest(trial, key, dimension) for key, dimension in space.items()}
+    """The trial's value of each key, in the order of the space.
 
-
-def _suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Any:
-    if dimension.choices is not None:
-        return trial.suggest_categorical(key, dimension.choices)
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.integer:
-        low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
-        return trial.suggest_int(key, low, high, step=step, log=dimension.log)
-    return trial.suggest_float(
-        key, dimension.low, dimension.high, step=dimension.step, log=dimension.log
-    )
+    Values that are made of what the sampler drew, as a rounded one, are noted in the trial.
+    """
+    values = {key: dimension.suggest(trial, key) for key, dimension in space.items()}
+    made = {key: value for key, value in values.items() if not _is_same(value, trial.params[key])}
+    if made:
+        trial.set_user_attr(MADE_OF_DRAWN, made)
+    return values
 
 
 def _require_one_meaning(search: SearchConfig, key: str, where: str) -> None:
@@ -149,6 +149,10 @@ def _try(load: Load, flags: Mapping[str, object], key: str, where: str) -> None:
             where=error.where,
             remedy=f"did you mean {meant}?" if meant else error.remedy,
         ) from None
+
+
+def _is_same(value: Any, drawn: Any) -> bool:
+    return type(value) is type(drawn) and bool(value == drawn)
 
 
 def _inside(key: str, names: Sequence[str]) -> bool:

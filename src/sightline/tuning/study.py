@@ -12,8 +12,9 @@ import numpy as np
 from sightline.config import compare_configs
 from sightline.errors import RunError
 from sightline.runs import displayed_status, process_identity
-from sightline.tuning.settings import PruningConfig, SearchConfig, StudyConfig
+from sightline.tuning.settings import PruningConfig, SearchConfig
 from sightline.tuning.storage import exclusive
+from sightline.tuning.sweep_settings import SweepPruning, SweepSearch
 
 if TYPE_CHECKING:
     import optuna
@@ -66,7 +67,7 @@ def load(storage: BaseStorage, name: str, search: SearchConfig, number: int) -> 
         study = optuna.load_study(
             study_name=name,
             storage=storage,
-            sampler=_sampler(search.study, number),
+            sampler=_sampler(search, number),
             pruner=_pruner(search.pruning),
         )
     # Optuna's cache refuses to write to a trial that nobody has read through it.
@@ -154,9 +155,14 @@ def fail_lost_trials(study: optuna.Study) -> int:
     return lost
 
 
-def _sampler(settings: StudyConfig, number: int) -> BaseSampler:
+def _sampler(search: SearchConfig, number: int) -> BaseSampler:
     import optuna
 
+    settings = search.study
+    if isinstance(search, SweepSearch) and search.grid:
+        from sightline.tuning.grid import GridSampler
+
+        return GridSampler(search)
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
     if settings.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
@@ -174,6 +180,10 @@ def _pruner(settings: PruningConfig) -> BasePruner:
 
     if settings.method == "none":
         return optuna.pruners.NopPruner()
+    if isinstance(settings, SweepPruning):
+        from sightline.tuning.brackets import BracketPruner
+
+        return BracketPruner(settings)
     pruner: BasePruner = optuna.pruners.HyperbandPruner()
     if settings.method == "median":
         pruner = optuna.pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs)

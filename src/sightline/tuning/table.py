@@ -21,6 +21,8 @@ STATES = {
     "WAITING": "waiting",
 }
 """How Optuna's states are called where people read."""
+MADE_OF_DRAWN = "values"
+"""Where a trial notes the values that differ from what its sampler drew."""
 _MOST_ERROR = 160
 
 
@@ -104,7 +106,7 @@ def _trial(trial: optuna.trial.FrozenTrial) -> Trial:
         number=trial.number,
         state=state,
         value=trial.value if state == "finished" else None,
-        params=dict(trial.params),
+        params=dict(trial.params) | facts.get(MADE_OF_DRAWN, {}),
         epochs=[steps.get(step) for step in range(last + 1)],
         run=facts.get("run"),
         seconds=facts.get("seconds"),

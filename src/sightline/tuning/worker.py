@@ -17,7 +17,8 @@ from sightline.tuning.lifeline import receive_order
 from sightline.tuning.settings import SearchConfig
 from sightline.tuning.space import draw
 from sightline.tuning.storage import HEARTBEAT_SECONDS, open_storage
-from sightline.tuning.tidying import drop_checkpoints
+from sightline.tuning.sweep_settings import SEARCHES
+from sightline.tuning.tidying import best_trial, drop_checkpoints
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Worker:
         import json
 
         self.order, self.watch = order, watch
-        self.search = SearchConfig.model_validate_json(json.dumps(order.search))
+        kind = SEARCHES[order.search["task"]]
+        self.search: SearchConfig = kind.model_validate_json(json.dumps(order.search))
         self.storage = open_storage(order.url, create=False)
         self._beat_due = 0.0
 
@@ -60,6 +62,9 @@ class Worker:
         while self.watch.received is None and not self._is_time_up():
             study = studies.load(self.storage, self.order.study, self.search, 0)
             studies.fail_lost_trials(study)
+            best = best_trial(study)
+            if best and best.value is not None and self.search.is_enough(best.value):
+                break
             taken = studies.take(self.order.url, study, self.order.n_trials)
             if taken is None:
                 break
@@ -81,7 +86,8 @@ class Worker:
         while True:
             attempt = Attempt(self.order, trial, flags, self.search.study)
             ended = attempt.follow(lambda: self._beat(trial_id), self.watch)
-            smaller = smaller_batch(self.order.config, flags) if ended.out_of_memory else None
+            halved = ended.out_of_memory and self.search.halves_batches
+            smaller = smaller_batch(self.order.config, flags) if halved else None
             if smaller is None or self.watch.received is not None:
                 break
             flags |= smaller.flags
