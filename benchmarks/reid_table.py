@@ -27,7 +27,8 @@ def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, co
     lines += ["Written by `benchmarks/reid_ladder.py`; single values are in `reid.json`.", ""]
     lines += [f"{first['protocol']['said']}.", ""]
     lines += _ladder(by_rung, shown)
-    comparison = _gain(by_rung, beside, [one for one in shown if not one.endswith("re-ranking")][-1])
+    learnt = [one for one in shown if not one.endswith("re-ranking")]
+    comparison = _gain(by_rung, beside, learnt[-1])
     order = _order(by_rung, [one for one in shown if one != beside])
     lines += ["", *comparison["said"], "", *order, "", *_conditions(by_rung, shown), ""]
     path = RESULTS / "reid.md"

@@ -16,8 +16,8 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
-from sightline.training.callbacks import Callback
 from sightline.losses.center import CenterLoss
+from sightline.training.callbacks import Callback
 from sightline.training.schedules import StepSchedule, cosine
 from sightline.training.settings import TrainerConfig
 from sightline.training.trainer import BaseTrainer

@@ -143,6 +143,7 @@ def test_keys_that_need_one_another_can_be_searched_together() -> None:
 def test_every_trial_is_judged_by_the_metric_of_the_study() -> None:
     text = "overrides: {train.epochs: 3}\nspace: {train.lr: {low: 0.1, high: 1.0}}"
     assert search_flags(searched(text)) == {
+        "tracking.to": [],
         "train.epochs": 3,
         "train.monitor": "macro_f1",
         "output.save_interval": 0,

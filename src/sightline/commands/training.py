@@ -17,7 +17,8 @@ from sightline.errors import UsageError
 
 
 @click.command()
-@click.argument("task", type=click.Choice(["classify", "anomaly", "retrieve", "reid"]), default="classify")
+@click.argument("task", default="classify",
+                type=click.Choice(["classify", "anomaly", "retrieve", "reid"]))  # fmt: skip
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"),
               help="Where the pictures, the run and the report go.")  # fmt: skip
 def demo(task: str, folder: Path) -> None:

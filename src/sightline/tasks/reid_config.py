@@ -13,7 +13,7 @@ from sightline.data.reid_settings import ReidDataConfig
 from sightline.models.reid_model import ReidModelConfig
 from sightline.search.settings import IndexSettings
 from sightline.tasks.config import TaskConfig
-from sightline.tasks.retrieve_config import AnswerConfig
+from sightline.tasks.retrieve_config import VoteConfig
 from sightline.training.settings import TrainConfig
 
 
@@ -164,7 +164,7 @@ class ReidEvalConfig(EvalConfig):
     query_expansion: QueryExpansionConfig = QueryExpansionConfig()
 
 
-class ReidAnswerConfig(AnswerConfig):
+class ReidAnswerConfig(VoteConfig):
     """How `predict` names a new picture."""
 
     top_k: int | None = Field(default=1, ge=1)

@@ -14,7 +14,7 @@ from sightline.runs.files import file_hash, write_atomically
 from sightline.search.gallery import Gallery
 from sightline.search.index import Index
 from sightline.search.saved import open_gallery
-from sightline.tasks.retrieve_config import AnswerConfig
+from sightline.tasks.retrieve_config import AnswerConfig, VoteConfig
 
 INDEX_FOLDER = "index"
 RELIABILITY_FILE = "reliability.json"
@@ -38,7 +38,7 @@ class RetrievalDecision:
 
     gallery: Gallery
     index: Index
-    answer: AnswerConfig
+    answer: VoteConfig
     fitted: FittedReliability | None = None
     is_runs_own: bool = True
     """Whether it is the gallery of the run, and not one that was given instead."""
@@ -65,6 +65,8 @@ class RetrievalDecision:
                 f"the gallery has {self.index.size} pictures, so these vote and not "
                 f"{self.answer.top_k}"
             )
+        if not isinstance(self.answer, AnswerConfig):
+            return said
         if self.fitted is None:
             said.append("no answer is held back: no thresholds were fitted (sightline threshold)")
         elif self.reliability is None:
@@ -97,7 +99,7 @@ class RetrievalDecision:
         return replace(self, gallery=gallery, index=index)
 
 
-def read_decision(run_folder: Path, checkpoint: str, answer: AnswerConfig) -> RetrievalDecision:
+def read_decision(run_folder: Path, checkpoint: str, answer: VoteConfig) -> RetrievalDecision:
     """The run's index and thresholds for a checkpoint.
 
     Raises RunError where there is no index, or one of other weights.

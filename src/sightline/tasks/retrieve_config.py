@@ -126,21 +126,26 @@ class RetrieveEvalConfig(EvalConfig):
     object, or only itself."""
 
 
-class AnswerConfig(Section):
-    """How a picture is named after its neighbours, and when another photo is asked for."""
+class VoteConfig(Section):
+    """How a picture is named after its neighbours."""
 
     top_k: int | None = Field(default=None, ge=1)
     """Neighbours that vote, each with the inverse of its distance; fewer where the gallery is
     smaller. Null: as many pictures as half of the gallery's classes have, at most 20, since more
     would outvote small classes."""
+    evidence: int = Field(default=5, ge=1)
+    """Neighbours that are written down for each answer, whether they vote or not."""
+
+
+class AnswerConfig(VoteConfig):
+    """How a picture is named after its neighbours, and when another photo is asked for."""
+
     error_rate: float = Field(default=0.05, gt=0, lt=1)
     """Share of the accepted answers that may be wrong; thresholds on distance, margin and
     concentration are fitted for it on validation."""
     false_accept_rate: float | None = Field(default=None, gt=0, lt=1)
     """Share of pictures of unknown classes that may be accepted, measured on validation with each
     query's class taken out of the gallery; null: reported and not limited."""
-    evidence: int = Field(default=5, ge=1)
-    """Neighbours that are written down for each answer, whether they vote or not."""
 
 
 class RetrieveConfig(TaskConfig):

@@ -73,7 +73,7 @@ def why_patience_is_over(config: StepConfig, progress: Progress) -> str | None:
 def epoch_row(
     progress: Progress, metrics: Mapping[str, float] | None, **others: Any
 ) -> dict[str, Any]:
-    """What metrics.jsonl says of an epoch: the train_ columns of `others`, the metrics, the rest."""
+    """What metrics.jsonl says of an epoch: losses (train_), metrics, then what else there is."""
     scores = dict(metrics or {})
     losses = {name: value for name, value in others.items() if name.startswith("train_")}
     return {

@@ -55,7 +55,6 @@ class Attempt:
             "config": order.config,
             "command": order.command,
             "flags": {
-                "tracking.to": [],  # a run for each trial at a tracker only where it is asked for
                 **flags,
                 "project.name": self._name,
                 "output.exp_dir": str(self._folder / "runs"),

@@ -30,7 +30,9 @@ def search_flags(search: SearchConfig) -> dict[str, Any]:
     """The keys that every trial of a search shares: the file's own, and the metric it goes by."""
     metric = search.study.metric
     monitor = None if metric == "loss" else metric
-    return {**search.overrides, "train.monitor": monitor, "output.save_interval": 0}
+    # A run for each trial at a tracker only where the search asks for it.
+    shared = {"tracking.to": [], **search.overrides}
+    return {**shared, "train.monitor": monitor, "output.save_interval": 0}
 
 
 def loader(

@@ -48,20 +48,17 @@ PROGRAM = """
             return self.batches(1)
 
 
-    folder = Path(sys.argv[1])
+    folder, name = Path(sys.argv[1]), sys.argv[2]
     settings = [
         "data.digits=digits", "model.name=test_resnet", "train.img_size=32", "train.device=cpu",
-        "train.batch_size=8", "sampler.samples_per_class=2", "train.warmup_epochs=0",
-        # Without BatchNorm's statistics a batch is the sum of its parts.
-        "model.embedding_dim=null", "train.epochs=2", "train.frozen_epochs=1",
-        *sys.argv[2:],
+        "train.batch_size=8", "train.warmup_epochs=0", "train.epochs=2", *sys.argv[3:],
     ]
     config = load_config(
-        "retrieve/digits", settings, tasks={name: task.config for name, task in TASKS.items()}
+        f"{name}/digits", settings, tasks={name: task.config for name, task in TASKS.items()}
     )
     with process_group(torch.device("cpu")):
         torch.manual_seed(process().rank)
-        task = TASKS["retrieve"]
+        task = TASKS[name]
         model = task.create_model(config, list(CLASSES), trained=False)
         trainer = task.create_trainer(
             config, model, dataset=Dataset(samples), steps_per_epoch=4,
@@ -74,23 +71,30 @@ PROGRAM = """
         trainer.fit(Shares(), None, 2)
         torch.save(model.state_dict(), folder / f"end{process().rank}.pth")
         if trainer.loss_fn is not None:
-            torch.save(trainer.loss_fn.state_dict(), folder / f"memory{process().rank}.pth")
+            torch.save(trainer.loss_fn.state_dict(), folder / f"loss{process().rank}.pth")
 """
+
+
+# Without BatchNorm's statistics a batch is the sum of its parts.
+RETRIEVE = ("retrieve", "sampler.samples_per_class=2", "model.embedding_dim=null")
+REID = (
+    *("reid", "sampler.kind=shuffled", "sampler.images_per_identity=4", "loss.triplet.weight=0"),
+    *("model.neck=none", "model.last_stride=null", "loss.center.weight=0.01"),
+)
+MEMORY = (
+    *(*RETRIEVE, "loss.kind=supcon", "loss.memory=12", "loss.scale=64", "loss.margin=null"),
+    "train.frozen_epochs=0",
+)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        ("loss.sub_centers=2",),
-        pytest.param(
-            (
-                *("loss.kind=supcon", "loss.memory=12", "loss.scale=64", "loss.margin=null"),
-                "train.frozen_epochs=0",
-            ),
-            marks=pytest.mark.slow,
-        ),
+        (*RETRIEVE, "train.frozen_epochs=1", "loss.sub_centers=2"),
+        pytest.param(REID, marks=pytest.mark.slow),
+        pytest.param(MEMORY, marks=pytest.mark.slow),
     ],
-    ids=["arcface", "supcon"],
+    ids=["arcface", "centres", "supcon"],
 )
 def test_two_processes_agree(settings: tuple[str, ...], tmp_path: Path) -> None:
     program = tmp_path / "program.py"
@@ -108,14 +112,16 @@ def test_two_processes_agree(settings: tuple[str, ...], tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first), "both have one model"
     saved = torch.load(tmp_path / "2" / "ckpt" / "latest_model.pth", weights_only=True)
     assert all(torch.equal(saved["model"][name], first[name]) for name in first)
-    if "loss.sub_centers=2" in settings:
-        # Each process's loss is a mean over its pictures, so together they are that of one process.
-        (alone,) = ends[1]
-        assert "head.weight" in alone
-        for name in alone:
-            assert torch.allclose(alone[name], first[name], atol=1e-4), name
-    else:
-        memories = [torch.load(tmp_path / "2" / f"memory{rank}.pth") for rank in (0, 1)]
-        assert torch.equal(memories[0]["labels"], memories[1]["labels"])
-        assert torch.equal(memories[0]["embeddings"], memories[1]["embeddings"])
-        assert int(memories[0]["written"]) == 64
+    losses = [torch.load(file) for file in sorted((tmp_path / "2").glob("loss*.pth"))]
+    assert all(torch.equal(losses[0][name], losses[1][name]) for one in losses for name in one)
+    if settings is MEMORY:
+        assert int(losses[0]["written"]) == 64
+        return
+    # Each process's loss is a mean over its pictures, so together they are that of one process.
+    (alone,) = ends[1]
+    assert {"head.weight", "classifier.weight"} & set(alone)
+    for name in alone:
+        assert torch.allclose(alone[name], first[name], atol=1e-4), name
+    if settings is REID:
+        centers = torch.load(tmp_path / "1" / "loss0.pth")["centers"]
+        assert torch.allclose(centers, losses[0]["centers"], atol=1e-4)
