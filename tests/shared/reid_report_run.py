@@ -164,6 +164,7 @@ def result_of(judged: list[Judgement], rows: list[Row]) -> dict[str, Any]:
         "epoch": 2,
         "checkpoint": "best_model.pth",
         "n": len(matched),
+        "feature": "after",
         "headline": plain,
         "more": {f"{name}_reranked": one for name, one in better.items()},
         "table": [

@@ -186,9 +186,8 @@ def test_every_feature_and_ranking_has_a_row_with_intervals(run: Path, page: str
     assert "expanded queries" not in part
 
 
-def test_the_feature_that_answers_is_the_one_of_the_headline(run: Path, tmp_path: Path) -> None:
-    content = content_of(run)
-    content["headline"] = {k: content["table"][2][k] for k in content["headline"]}
+def test_the_curves_are_those_of_the_feature_that_answers(run: Path) -> None:
+    content = content_of(run) | {"feature": "before"}
 
     assert answering_feature(content) == "before"
     assert list(read_cmc(content)) == ["by distance"]

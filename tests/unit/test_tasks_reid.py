@@ -346,6 +346,7 @@ def reset_sampler() -> tuple[str, ...]:
         (("train.batch_size=9",), "train.batch_size=8"),
         (("train.batch_size=2",), "at least 2"),
         (("train.monitor=map_reranked",), "eval.rerank.use=always"),
+        (("train.monitor=rank_3",), "map, minp, rank_1, rank_5, rank_10"),
         (("eval.rerank.k1=3",), "k2 6 must be at most k1 3"),
         (("loss.id.weight=0", "loss.triplet.weight=0"), "nothing is learnt"),
         (("train.mode=min",), "worst map"),

@@ -328,6 +328,7 @@ def test_places_in_a_grid_are_those_of_nested_loops(sizes: list[int]) -> None:
         ((None, 27, 9, 3.0), (1, 3, 9)),
         ((1, 10, None, 2.0), (1, 2, 4, 8)),
         ((2, None, 3, 1.5), (2, 3, 4)),
+        ((3, 27, None, 3.0), (3, 9)),
     ],
 )
 def test_brackets_are_those_of_wandb(keys: Any, brackets: tuple[int, ...]) -> None:

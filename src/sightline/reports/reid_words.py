@@ -41,12 +41,8 @@ def table_rows(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def answering_feature(result: Mapping[str, Any]) -> str:
-    """Return the feature whose plain ranking is the headline: ``after`` or ``before`` the neck."""
-    headline = mapping(result.get("headline"))
-    for row in table_rows(result):
-        if row.get("way") == "plain" and all(row.get(name) == headline[name] for name in headline):
-            return str(row.get("feature"))
-    return "after"
+    """Return the feature that answers: ``after`` or ``before`` the neck."""
+    return str(result.get("feature") or "after")
 
 
 def feature_title(feature: str) -> str:

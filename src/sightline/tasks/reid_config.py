@@ -211,10 +211,22 @@ class ReidConfig(TaskConfig):
                 f"{pictures} pictures each (sampler.images_per_identity); set for example "
                 f"train.batch_size={max(2, round(size / pictures)) * pictures}"
             )
-        reranked = (self.train.monitor or "").endswith("_reranked")
-        if reranked and self.eval.rerank.use != "always":
+        return self
+
+    @model_validator(mode="after")
+    def _monitor_is_a_score(self) -> ReidConfig:
+        monitor = self.train.monitor
+        if monitor is None:
+            return self
+        if monitor.endswith("_reranked") and self.eval.rerank.use != "always":
             raise ValueError(
-                f"train.monitor {self.train.monitor} needs re-ranking after every epoch; set "
+                f"train.monitor {monitor} needs re-ranking after every epoch; set "
                 "eval.rerank.use=always"
+            )
+        scores = ["map", "minp", *(f"rank_{rank}" for rank in sorted({1, *self.eval.ranks}))]
+        if monitor.removesuffix("_reranked") not in scores:
+            raise ValueError(
+                f"train.monitor {monitor} is no score of validation; one of {', '.join(scores)}, "
+                "or with _reranked after it"
             )
         return self

@@ -64,6 +64,7 @@ class ReidResult:
         names, held = self.judged.samples.label.names, self.judged.labels[1]
         return {
             "n": int(scores.matched.sum()),
+            "feature": self.feature,
             "headline": {name: one.as_dict() for name, one in self.headline.items()},
             "more": {name: one.as_dict() for name, one in self.more.items()},
             "table": [
