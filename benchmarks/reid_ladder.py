@@ -41,11 +41,13 @@ def main() -> None:
     """Make the runs that are missing, then write the table of those there are."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--images", type=Path, help="train and test folders of identities")
-    options.add_argument("--weights", type=Path, help="state dict of the backbone")
+    options.add_argument(
+        "--weights", type=Path, help="state dict of the backbone; else from nothing"
+    )
     options.add_argument("--model", default="mobilenetv2_100")
     options.add_argument("--camera-pattern", default=r"/(\d+)_(?:left|right)photo")
     options.add_argument("--epochs", type=int, default=20)
-    options.add_argument("--cells", type=Path, default=WORK / "reid")
+    options.add_argument("--name", default="reid", help="of the page and the folder of runs")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--only", help="make the runs of the rungs whose names have this in them")
     options.add_argument("--threads", default="1")
@@ -53,14 +55,14 @@ def main() -> None:
     options.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="for every run")
     given = options.parse_args()
     if not given.render:
-        if given.images is None or given.weights is None:
-            options.error("--images and --weights are needed to make runs")
+        if given.images is None:
+            options.error("--images is needed to make runs")
         for seed in given.seeds:
             for rung in RUNGS:
                 if given.only is None or given.only in rung:
                     make(given, rung, seed)
     found = [cell for rung in RUNGS for seed in given.seeds for cell in read(given, rung, seed)]
-    print(write_page(found, rungs=[*RUNGS, RERANKED], beside=BESIDE, command=" ".join(sys.argv)))
+    print(write_page(found, rungs=[*RUNGS, RERANKED], beside=BESIDE, name=given.name))
 
 
 def settings_of(given: argparse.Namespace, rung: str) -> list[str]:
@@ -73,7 +75,7 @@ def settings_of(given: argparse.Namespace, rung: str) -> list[str]:
         f"data.root={given.images}",
         f"data.camera_pattern={given.camera_pattern}",
         f"model.name={given.model}",
-        f"model.weights={given.weights}",
+        f"model.weights={given.weights}" if given.weights else "model.pretrained=false",
         f"train.epochs={epochs}",
         # The same shares of training as 40 and 70 of 120 epochs.
         f"train.milestones=[{round(epochs / 3, 2)},{round(epochs * 7 / 12, 2)}]",
@@ -84,7 +86,7 @@ def settings_of(given: argparse.Namespace, rung: str) -> list[str]:
 
 def folder_of(given: argparse.Namespace, rung: str, seed: int) -> Path:
     """Where a run of a rung lies."""
-    return given.cells / f"{list(RUNGS).index(rung)}-{seed}"
+    return WORK / given.name / f"{list(RUNGS).index(rung)}-{seed}"
 
 
 def make(given: argparse.Namespace, rung: str, seed: int) -> None:

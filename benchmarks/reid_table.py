@@ -16,7 +16,7 @@ from sightline.metrics.grouped_means import mean_estimate
 SCORES = {"map": "mAP", "rank_1": "rank-1", "rank_5": "rank-5", "minp": "mINP"}
 
 
-def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, command: str) -> Path:
+def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, name: str) -> Path:
     """Write the page; its path."""
     by_rung: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:
@@ -24,14 +24,14 @@ def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, co
     shown = [rung for rung in rungs if by_rung[rung]]
     first = cells[0]["scores"]
     lines = ["# Re-identification: the ablation ladder", ""]
-    lines += ["Written by `benchmarks/reid_ladder.py`; single values are in `reid.json`.", ""]
+    lines += [f"Written by `benchmarks/reid_ladder.py`; single values are in `{name}.json`.", ""]
     lines += [f"{first['protocol']['said']}.", ""]
     lines += _ladder(by_rung, shown)
     learnt = [one for one in shown if not one.endswith("re-ranking")]
     comparison = _gain(by_rung, beside, learnt[-1])
     order = _order(by_rung, [one for one in shown if one != beside])
     lines += ["", *comparison["said"], "", *order, "", *_conditions(by_rung, shown), ""]
-    path = RESULTS / "reid.md"
+    path = RESULTS / f"{name}.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     rows = [
         Row(
@@ -44,7 +44,6 @@ def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, co
         )
     ]
     details = {
-        "command": command,
         "cells": [
             {
                 "rung": cell["rung"],
@@ -55,7 +54,7 @@ def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, co
             for cell in cells
         ],
     }
-    save("reid", rows, details)
+    save(name, rows, details)
     return path
 
 
