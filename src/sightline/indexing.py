@@ -152,7 +152,8 @@ def _write(
         "checkpoint": member.checkpoint,
         "sha256": file_hash(member.run.ckpt / member.checkpoint),
     }
-    with GalleryWriter(target, model=model, settings=settings) as writer:
+    metric = cast(GalleryTask, predictor.task).gallery_metric(predictor.config)
+    with GalleryWriter(target, metric=metric, model=model, settings=settings) as writer:
         for start in range(0, len(samples), ROWS_AT_ONCE):
             rows = range(start, min(start + ROWS_AT_ONCE, len(samples)))
             part = samples.select(np.array(rows))

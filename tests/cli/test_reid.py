@@ -175,6 +175,15 @@ def test_every_rank_but_those_beyond_the_gallery_is_told(people: Path, cli: Any)
     assert "rank_10 is undefined" in done.said
 
 
+def test_features_of_any_length_are_indexed_and_answer(people: Path, cli: Any) -> None:
+    _, run = run_of(cli, "eval.normalize=false", "train.epochs=1", "--test")
+    assert cli.json(run / "index" / "index.json")["metric"] == "euclidean"
+    assert cli.json(run / "predictions" / "test.metrics.json")["headline"]["map"]["value"] > 0
+    answers = cli("predict", run.name, "people/query", "--out", "answers.csv")
+    assert answers.code == 0, answers.said
+    assert all(float(row["nearest_1_distance"]) >= 0 for row in cli.table("answers.csv"))
+
+
 # Bad input: each is one screen that names what would work, and nothing was made.
 
 

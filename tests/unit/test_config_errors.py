@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field, ValidationError, model_validator
 
 from sightline.config import Section, load_config
+from sightline.config.layers import split_override
 from sightline.config.suggest import nearest_keys
 from sightline.errors import ConfigError
 
@@ -369,3 +370,7 @@ def test_a_key_of_another_baseline_comes_with_ours(complain):
     message = complain("", "SOLVER.BASE_LR=0.1", "MODEL.NECK=no")
     assert "SOLVER.BASE_LR: the key of another baseline; write train.lr" in message
     assert "write model.neck" in message
+    assert "write train.lr" in complain("", "solver.base_lr=0.1")
+    with pytest.raises(ConfigError) as found:
+        split_override("MODEL.NAME")
+    assert found.value.remedy == "write model.name"

@@ -297,6 +297,7 @@ def test_wrong_blocks_of_distances_are_refused() -> None:
         (blocks[:2], "missing"),
         (blocks[1:], "does not fit"),
         ([*blocks, blocks[-1]], "does not fit"),
+        ([*blocks, (np.arange(15, 20), distances[:5])], "does not fit"),
         (in_blocks(distances[:, :9], 5), "does not fit"),
         (in_blocks(bad, 5), "query 7"),
     ]

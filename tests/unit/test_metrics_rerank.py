@@ -96,6 +96,16 @@ def test_tiles_and_blocks_change_nothing(q: int, n: int, monkeypatch: pytest.Mon
     np.testing.assert_allclose(table(queries, gallery, k1=6, k2=3), wanted, atol=2e-6)
 
 
+def test_blocks_hold_as_many_queries_as_fit() -> None:
+    """A MiB: 24 bytes for each of 2,000 pictures, and 64 for each neighbour that is shared."""
+    queries, gallery, *_ = clustered(12, q=64, n=2000, size=4)
+    blocks = list(rerank(queries, gallery, k1=5, k2=2, settings=RankingSettings(memory_mib=1)))
+    sizes = [len(rows) for rows, _ in blocks]
+    assert 4 <= len(sizes) <= 16
+    assert min(sizes[:-1]) > 2
+    assert max(sizes) <= 2**20 // (24 * 2000)
+
+
 def test_rows_that_are_expanded_or_measured_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, gallery, *_ = clustered(3)
     whole = table(queries, gallery)

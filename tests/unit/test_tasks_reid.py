@@ -350,6 +350,8 @@ def reset_sampler() -> tuple[str, ...]:
         (("eval.rerank.k1=3",), "k2 6 must be at most k1 3"),
         (("loss.id.weight=0", "loss.triplet.weight=0"), "nothing is learnt"),
         (("train.mode=min",), "worst map"),
+        (("loss.circle.scale=32",), "circle.scale is used only with circle.weight above 0"),
+        (("loss.center.weight=0", "loss.center.lr=0.1"), "only with center.weight above 0"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -381,3 +383,48 @@ def test_predict_without_a_gallery_says_how_to_make_one() -> None:
     with pytest.raises(RunError, match="no gallery") as found:
         ReidTask().predict([{"ids": ["a"], "embeddings": torch.zeros(1, 4)}], ("p",))
     assert "sightline index" in str(found.value.remedy)
+
+
+def test_expanded_queries_are_compared_with_directions_whatever_lengths_are() -> None:
+    samples = crowd(4, queries=20, gallery=80, identities=5)
+    random = np.random.default_rng(0)
+    centres = np.eye(5, 12)
+    vectors = centres[samples.label.codes] + 0.05 * random.normal(size=(len(samples), 12))
+    vectors = (vectors * random.uniform(5, 15, size=(len(samples), 1))).astype(np.float32)
+    config = config_of("eval.normalize=false", "eval.query_expansion.k=3")
+    outputs = outputs_of(samples, after=vectors, embeddings=vectors)
+    result = ReidTask().evaluate(outputs, truth_of(samples), config)
+    assert result.more["map_expanded"].value == pytest.approx(1.0)
+
+
+def test_no_more_neighbours_are_added_to_a_query_than_it_sees() -> None:
+    samples = manifest_of([("a", "1", "val"), ("a", "2", "val"), ("b", "1", "val")])
+    vectors = np.eye(3, 4, dtype=np.float32) + 0.1
+    config = config_of("eval.query_expansion.k=50")
+    outputs = outputs_of(samples, after=vectors, embeddings=vectors)
+    assert "map_expanded" in ReidTask().evaluate(outputs, truth_of(samples), config).more
+
+
+def test_without_a_neck_the_one_feature_answers_by_either_name() -> None:
+    samples = crowd(1)
+    vectors = features_of(samples, 2)
+    config = config_of("model.neck=none", "eval.feature=before")
+    outputs = outputs_of(samples, after=vectors, embeddings=vectors)
+    result = ReidTask().evaluate(outputs, truth_of(samples), config)
+    assert result.as_dict()["feature"] == "after"
+    assert result.headline
+
+
+def test_cameras_that_are_not_known_are_not_counted() -> None:
+    samples = manifest_of(
+        [("a", "1", "query"), ("a", "", "gallery"), ("a", "2", "gallery"), ("b", "9", "fit")]
+    )
+    judged = judge(samples, config_of())
+    assert judged.cameras == 2
+
+
+def test_a_batch_that_cannot_be_filled_is_said() -> None:
+    notes = ReidTask().check_data(
+        Dataset(manifest_of(FIT)), config_of("train.batch_size=16", "sampler.images_per_identity=2")
+    )
+    assert any("4 identities, so a batch has 8 pictures and not 16" in note for note in notes)

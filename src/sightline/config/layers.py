@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sightline.config.old_names import our_name
 from sightline.config.recipes import recipe_path
 from sightline.config.schema import plain
 from sightline.config.yaml_loader import Key, parse_value, read_yaml
@@ -103,6 +104,7 @@ def split_override(text: str) -> tuple[tuple[str, ...], Any]:
             expected="KEY=VALUE with a dotted key, for example train.lr=3e-4",
             got="no `=`" if not equals else "an empty key",
             where="command line",
+            remedy=our_name(text),
         )
     return parts, parse_value(value, f"command line {text}")
 

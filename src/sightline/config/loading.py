@@ -78,15 +78,12 @@ def _task_class(layer: Layer, tasks: Mapping[str, type[Section]], source: str) -
 
 def _fault(key: tuple[str, ...], root: type[Section], layer: Layer) -> str | None:
     """What is wrong with setting a key; None where it exists and nothing single is above it."""
-    old = our_name(dotted(key)) if key[0].isupper() else None
-    if old is not None:
-        return f"the key of another baseline; {old}"
     for length in range(1, len(key) + 1):
         part, above = key[:length], dotted(key[: length - 1])
         if not annotations_at(root, part):
             parents = annotations_at(root, part[:-1])
             if any(sections_in(parent) for parent in parents):
-                return unknown_key(root, part)
+                return _of_another(key, root) or unknown_key(root, part)
             if any(is_list(parent) for parent in parents):
                 return f"{above} is a list; set it whole, as in {above}=[...]"
             return f"{above} is a single value; nothing can be set below it"
@@ -95,6 +92,15 @@ def _fault(key: tuple[str, ...], root: type[Section], layer: Layer) -> str | Non
             now = f"{dotted(part)} is {got(written)} ({layer.place(part)})"
             return f"{now}; nothing can be set below it"
     return None
+
+
+def _of_another(key: tuple[str, ...], root: type[Section]) -> str | None:
+    """What to say of a key that has its name from another baseline; None where it has not."""
+    said = our_name(dotted(key))
+    # Some of their names are ours in capitals, and of another task.
+    if said is None or (key[0].islower() and annotations_at(root, key[:1])):
+        return None
+    return f"the key of another baseline; {said}"
 
 
 def _written(layer: Layer, key: Key) -> Any:

@@ -19,6 +19,7 @@ from sightline.errors import DataError
 from sightline.losses.center import CenterLoss
 from sightline.models.freezing import freeze_matching
 from sightline.models.reid_model import ReidModel, create_reid_model
+from sightline.search.neighbours import Metric
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.reid_config import ReidConfig
 from sightline.tasks.reid_judging import judge
@@ -52,6 +53,13 @@ class ReidTask:
                 notes.append(f"{split}: {judge(samples, config).protocol.said}")
         automatic = config.train.batch_size == "auto"
         plan = None if automatic else self.batch_plan(dataset.part("fit"), config)
+        few = len(set(dataset.part("fit").label.codes.tolist()) - {-1})
+        pictures = config.sampler.images_per_identity
+        if plan is not None and few * pictures < config.train.images_per_batch:
+            notes.append(
+                f"training has {few} identities, so a batch has {few * pictures} pictures and not "
+                f"{config.train.images_per_batch}"
+            )
         if plan is not None and plan.repeating:
             notes.append(
                 f"{len(plan.repeating)} identities have fewer pictures than a batch has of each "
@@ -151,6 +159,10 @@ class ReidTask:
     def gallery_splits(self, dataset: Dataset, config: ReidConfig) -> tuple[str, ...]:
         """The gallery that the data names; without one, the pictures of training."""
         return ("gallery",) if len(dataset.manifest.rows("gallery")) else ("fit", "val")
+
+    def gallery_metric(self, config: ReidConfig) -> Metric:
+        """Cosine, or with eval.normalize=false the Euclidean distance."""
+        return "cosine" if config.eval.normalize else "euclidean"
 
     def read_decision(
         self, run_folder: Path, checkpoint: str, config: ReidConfig

@@ -77,6 +77,15 @@ class ReidLossConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keys_are_used(self) -> ReidLossConfig:
+        for name in ("triplet", "center", "circle"):
+            part = getattr(self, name)
+            for key, field in type(part).model_fields.items():
+                if not part.weight and getattr(part, key) != field.default and key != "weight":
+                    raise ValueError(f"{name}.{key} is used only with {name}.weight above 0")
+        return self
+
 
 class ReidSamplerConfig(Section):
     """Which pictures are in a batch."""

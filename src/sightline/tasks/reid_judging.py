@@ -36,6 +36,14 @@ class Judged:
         """Codes of the identities of queries (Q,) and gallery (N,)."""
         return self.rule.query_labels, self.rule.gallery_labels
 
+    @property
+    def cameras(self) -> int:
+        """How many cameras took the pictures that are judged."""
+        if self.rule.cameras is None:
+            return 0
+        codes = np.concatenate(self.rule.cameras)
+        return len(np.unique(codes[codes >= 0]))
+
     def parted(self, features: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Features (S, D) of all samples as those of queries (Q, D) and gallery (N, D)."""
         vectors = np.asarray(features, np.float32)

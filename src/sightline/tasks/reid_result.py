@@ -86,7 +86,7 @@ class ReidResult:
                 "gallery": len(protocol.gallery),
                 "identities": len(np.unique(self.judged.labels[0])),
                 "gallery_identities": len(np.unique(held[held >= 0])),
-                "cameras": len(self.judged.samples.camera.names),
+                "cameras": self.judged.cameras,
             },
             "hardest": self.hardest,
             "camera_pairs": self.camera_pairs,

@@ -34,7 +34,7 @@ _COLUMNS = {"average_precision": "map", "inverse_penalty": "minp"}
 def short_scores(judged: Judged, features: npt.ArrayLike, config: ReidConfig) -> dict[str, float]:
     """What is known after an epoch: `loss`, `map`, `minp`, `rank_K`, and the same `_reranked`."""
     found = {"loss": _loss(judged, features)}
-    for way in _ways(config, after_epoch=True):
+    for way in _ways(config, judged, after_epoch=True):
         scores = _scores(judged, features, config, way)
         ending = "" if way == "plain" else f"_{way}"
         found |= {f"{name}{ending}": scores.mean(column) for column, name in _named(scores)}
@@ -48,24 +48,25 @@ def reid_result(rows: dict[str, Any], truth: Truth, config: ReidConfig) -> ReidR
     """
     judged = judge(truth.samples, config)
     estimates = _Estimates(judged, config)
+    # Without a neck there is one feature, whatever it is called.
+    answers = config.eval.feature if config.eval.feature in rows else "after"
     table, cmc, answering = [], {}, None
     for feature in [name for name in ("after", "before") if name in rows]:
-        for way in _ways(config):
+        for way in _ways(config, judged):
             scores = _scores(judged, rows[feature], config, way)
             row = Row(feature, way, {name: estimates(one) for name, one in _by_name(scores)})
             table.append(row)
             cmc[f"{feature}_{way}"] = scores.cmc(CMC_RANKS)
-            if (feature, way) == (config.eval.feature, "plain"):
+            if (feature, way) == (answers, "plain"):
                 answering = scores
     assert answering is not None
-    answers = rows[config.eval.feature]
-    queries, gallery = judged.parted(answers)
+    queries, gallery = judged.parted(rows[answers])
     return ReidResult(
         judged,
         answering,
         table=table,
         cmc=cmc,
-        feature=config.eval.feature,
+        feature=answers,
         evidence=find_evidence(judged, queries, gallery, count=config.answer.evidence),
         hardest=_hardest(judged, answering),
         camera_pairs=_camera_pairs(judged, queries, gallery),
@@ -90,14 +91,20 @@ class _Estimates:
         return replace(found, unit="identity")
 
 
-def _ways(config: ReidConfig, *, after_epoch: bool = False) -> list[Way]:
+def _ways(config: ReidConfig, judged: Judged, *, after_epoch: bool = False) -> list[Way]:
     use = config.eval.rerank.use
     ways: list[Way] = ["plain"]
     if use == "always" or (use == "evaluate" and not after_epoch):
         ways.append("reranked")
-    if config.eval.query_expansion.k and not after_epoch:
+    if _expanding(config, judged) and not after_epoch:
         ways.append("expanded")
     return ways
+
+
+def _expanding(config: ReidConfig, judged: Judged) -> int:
+    """How many neighbours are added to a query: no more than it sees."""
+    seen = len(judged.protocol.gallery) - judged.protocol.own_gallery
+    return min(config.eval.query_expansion.k, seen)
 
 
 def _scores(judged: Judged, features: npt.ArrayLike, config: ReidConfig, way: Way) -> ReidScores:
@@ -108,11 +115,16 @@ def _scores(judged: Judged, features: npt.ArrayLike, config: ReidConfig, way: Wa
             _reranked(judged, queries, gallery, config), judged.rule, ranks=ranks
         )
     if way == "expanded":
-        expansion = config.eval.query_expansion
-        k = min(expansion.k, len(gallery))
-        own = judged.rule.query_rows
-        queries = expand_queries(queries, gallery, k=k, alpha=expansion.alpha, query_rows=own)
-    if not judged.normalize:
+        queries = expand_queries(
+            queries,
+            gallery,
+            k=_expanding(config, judged),
+            alpha=config.eval.query_expansion.alpha,
+            query_rows=judged.rule.query_rows,
+        )
+        # An expanded query is a direction, so it is compared with directions.
+        gallery = unit_rows(gallery)
+    elif not judged.normalize:
         queries, gallery = in_order_of_distance(queries, gallery)
     return reid_scores(queries, gallery, judged.rule, ranks=ranks)
 
@@ -186,7 +198,7 @@ def _camera_pairs(judged: Judged, queries: Floats, gallery: Floats) -> dict[str,
     names = judged.samples.camera.names
     return {
         "cameras": [str(names[code]) for code in found.cameras],
-        "of": len(np.unique(np.concatenate(judged.rule.cameras))),
+        "of": judged.cameras,
         "rank_1": _plain(found.rank_1),
         "map": _plain(found.average_precision),
         "queries": found.queries.tolist(),

@@ -19,6 +19,7 @@ from sightline.errors import DataError
 from sightline.losses.cross_batch_memory import CrossBatchMemory
 from sightline.models.embedder import Embedder, create_embedder
 from sightline.models.freezing import freeze_matching
+from sightline.search.neighbours import Metric
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.retrieval_decision import RetrievalDecision, read_decision
 from sightline.tasks.retrieval_protocol import (
@@ -183,6 +184,10 @@ class RetrievalTask:
     def gallery_splits(self, dataset: Dataset, config: RetrieveConfig) -> tuple[str, ...]:
         """Train, or with eval.gallery=train+val validation too."""
         return ("fit",) if config.eval.gallery == "train" else ("fit", "val")
+
+    def gallery_metric(self, config: RetrieveConfig) -> Metric:
+        """Cosine: embeddings have length one."""
+        return "cosine"
 
     def read_decision(
         self, run_folder: Path, checkpoint: str, config: RetrieveConfig

@@ -13,6 +13,7 @@ from torch import nn
 from sightline.data.batch_plans import BatchPlan
 from sightline.data.dataset import Dataset
 from sightline.data.manifest import Manifest
+from sightline.search.neighbours import Metric
 from sightline.tasks.config import TaskConfig
 from sightline.training.callbacks import Callback
 from sightline.training.trainer import BaseTrainer
@@ -130,3 +131,6 @@ class GalleryTask(Task, Protocol):
 
     def gallery_splits(self, dataset: Dataset, config: Any) -> tuple[str, ...]:
         """What of the run's samples new pictures are compared with."""
+
+    def gallery_metric(self, config: Any) -> Metric:
+        """By which metric its embeddings are compared."""

@@ -70,7 +70,7 @@ def run_agent(plan: Plan, file: SweepFile, say: Callable[[str], object]) -> Agen
     os.environ.setdefault("WANDB_DIR", str(plan.folder))
     base = plan.folder / "config.yaml"
     write_atomically(base, dump_config(plan.config))
-    project = file.text("project") or plan.config.tracking.project
+    project = file.text("project") or plan.config.tracking.project or "sightline"
     entity = file.text("entity") or plan.config.tracking.entity
     name = wandb.sweep(definition(file), entity=entity, project=project)
     outcome = AgentOutcome(name, plan.folder)
