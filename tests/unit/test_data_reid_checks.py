@@ -78,7 +78,7 @@ def test_one_picture_of_everyone_is_an_error(tmp_path: Path) -> None:
 
 def test_one_camera_in_all(tmp_path: Path) -> None:
     source = pictures(
-        tmp_path, *(f"{name:04d}_c1s1_{row}.png" for name in range(9) for row in (1, 2))
+        tmp_path, *(f"{name:04d}_c1s1_{row}.png" for name in range(1, 10) for row in (1, 2))
     )
     report = found("reid/baseline", f"data.root={source}")
     assert kinds(report, "error") == {"nothing_to_find"}
@@ -116,6 +116,20 @@ def test_a_listed_picture_that_is_not_there_is_a_finding(tmp_path: Path) -> None
 def test_names_that_do_not_parse_stop_the_check(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 of 15 names"):
         found(pictures(market(tmp_path), "query/IMG.png"))
+
+
+def test_rows_that_nobody_reads_or_that_show_nobody(tmp_path: Path) -> None:
+    root = market(tmp_path / "photos")
+    split_source("reid/baseline", [f"data.root={root}", "data.workers=0"], tmp_path / "s.csv")
+    text = (tmp_path / "s.csv").read_text()
+    text = text.replace(",fit,", ",test,", 2).replace(",0008,", ",,", 1)
+    (tmp_path / "s.csv").write_text(text)
+    report = found("reid/baseline", f"data.manifest={tmp_path / 's.csv'}")
+    assert report["no_identity"][0].severity == "error"
+    assert report["no_identity"][0].count == 1
+    assert report["unread_test"][0].severity == "warning"
+    assert report["unread_test"][0].what.startswith("pictures of test are read by nobody")
+    assert "gallery or train" in report["unread_test"][0].what
 
 
 def test_splits_of_identities_are_written_and_read(tmp_path: Path) -> None:

@@ -181,7 +181,8 @@ def test_val_is_carved_whole_from_train_where_it_can_be_found() -> None:
         assert members(divided, "query") == {"q"}
         assert not len(divided.rows("test"))
         assert notes == [
-            "3 identities are seen by one camera only and can only be trained on: u, v, w.",
+            "3 identities are seen by one camera only and stay in training, because under the "
+            "camera rule they could not be found: u, v, w.",
             "1 identities have a single picture and can only be trained on: y.",
         ]
 
@@ -206,6 +207,14 @@ def test_too_few_identities_are_an_error() -> None:
     with pytest.raises(DataError, match="too few identities to carve a val") as caught:
         divide(table("train a 1", "train a 2", "train b 1", "train b 2"))
     assert "folders or a column of splits" in str(caught.value.remedy)
+    assert "carve none with data.val_fraction=0" in str(caught.value.remedy)
+    assert "test_fraction" not in str(caught.value.remedy)
+    with pytest.raises(DataError, match="too few identities to carve a test") as caught:
+        divide(table("- a 1", "- a 2", "- b 1", "- b 2"))
+    assert "carve only one split with data.test_fraction=0" in str(caught.value.remedy)
+    with pytest.raises(DataError, match="too few identities to carve a test") as caught:
+        divide(table("- a 1", "- a 2", "- b 1", "- b 2"), val_fraction=0)
+    assert "carve none with data.test_fraction=0" in str(caught.value.remedy)
     with pytest.raises(DataError, match="No sample of 2 is left to train on"):
         divide(table("query a 1", "gallery a 2"))
 
@@ -280,7 +289,21 @@ def test_identities_on_both_sides_and_pictures_without_one() -> None:
     found = findings("train a 1", "train - 1", "test a 1", "test a 2", "gallery - 1", "query a 2",
                      "gallery a 1")  # fmt: skip
     assert found["identity_learnt_and_judged"].examples == ("a",)
-    assert found["no_identity"].examples == ("1.png",)
+    assert found["no_identity"].severity == "error"
+    assert found["no_identity"].examples == ("1.png", "4.png")
+
+
+def test_a_remark_may_warn() -> None:
+    remark = Remark("unread_test", 2, "2 pictures of test are read by nobody.", "warning")
+    assert findings(*MARKET, remarks=[remark])["unread_test"].severity == "warning"
+
+
+def test_one_camera_under_two_numbers_is_a_warning() -> None:
+    rows = ("train a 01", "train a 1", "train b 1", "train b 2", "train b c1", "train c 002")
+    found = findings(*rows)["camera_number_twice"]
+    assert (found.severity, found.count) == ("warning", 2)
+    assert found.examples == ("002, 2", "01, 1")
+    assert "camera_number_twice" not in findings("train a 01", "train a 10", "train b c1")
 
 
 def named(*ids: str) -> str:

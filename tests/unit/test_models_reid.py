@@ -200,3 +200,12 @@ def test_fewer_than_two_identities_are_refused(identities: int) -> None:
         create_reid_model(
             ReidModelConfig(name="test_resnet", pretrained=False), identities=identities
         )
+
+
+def test_learning_gives_what_the_losses_need() -> None:
+    made = trained()
+    with torch.no_grad():
+        features, logits = made(images(), learning=True)
+        by_hand = made.features(images())
+    assert all(torch.equal(one, other) for one, other in zip(features, by_hand, strict=True))
+    assert torch.equal(logits, made.logits(by_hand.after))

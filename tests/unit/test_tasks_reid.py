@@ -14,7 +14,7 @@ from sightline.config import load_config
 from sightline.data.dataset import Dataset
 from sightline.data.loading import Batch
 from sightline.data.manifest import Manifest
-from sightline.errors import ConfigError, DataError, RunError
+from sightline.errors import ConfigError, DataError, NonFiniteError, RunError
 from sightline.losses.center import CenterLoss
 from sightline.tasks import TASKS
 from sightline.tasks.reid import ReidTask
@@ -428,3 +428,98 @@ def test_a_batch_that_cannot_be_filled_is_said() -> None:
         Dataset(manifest_of(FIT)), config_of("train.batch_size=16", "sampler.images_per_identity=2")
     )
     assert any("4 identities, so a batch has 8 pictures and not 16" in note for note in notes)
+
+
+def test_training_runs_in_the_graph_that_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def count(graph: torch.fx.GraphModule, _: list[Any]) -> Any:
+        def run(*values: Any) -> Any:
+            ran.append(len(graph.graph.nodes))
+            return graph(*values)
+
+        return run
+
+    compile_whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda m: compile_whole(m, backend=count))
+    samples = manifest_of(FIT)
+    losses = []
+    for setting in ("train.compile=false", "train.compile=true"):
+        trainer, _, _ = trained_on(samples, setting)
+        assert not ran
+        losses.append(trainer.train_epoch([batch_of(samples, list(range(8)))] * 2))
+    assert len(ran) >= 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("most", ["null", "0.001"])
+def test_clipping_is_about_the_model_and_not_the_centres(most: str) -> None:
+    samples = manifest_of(FIT)
+    trainer, model, _ = trained_on(
+        samples,
+        *("loss.center.weight=0.1", "train.optimizer=sgd", "train.weight_decay=0"),
+        f"train.grad_clip_norm={most}",
+    )
+    batch = batch_of(samples, list(range(8)))
+    centres = trainer.loss_fn.centers
+    before, weights = centres.detach().clone(), [p.detach().clone() for p in model.parameters()]
+    with torch.no_grad():
+        model.train()
+        features = model.features(batch.images).before
+        model.eval()
+    trainer.train_epoch([batch])
+    expected = torch.zeros_like(before)
+    for vector, place in zip(features, batch.labels.tolist(), strict=True):
+        expected[place] -= 0.5 * 2 / 8 * (before[place] - vector)
+    torch.testing.assert_close(centres.detach() - before, expected, rtol=1e-3, atol=1e-5)
+    moved = [(p - old).detach() for p, old in zip(model.parameters(), weights, strict=True)]
+    length = torch.nn.utils.get_total_norm(moved).item()
+    assert (length < 2e-5) == (most != "null")
+
+
+@pytest.mark.parametrize("most", ["null", "1.0"])
+def test_a_gradient_of_the_centres_that_is_not_finite_stops_the_step(most: str) -> None:
+    samples = manifest_of(FIT)
+    trainer, _, _ = trained_on(samples, "loss.center.weight=0.1", f"train.grad_clip_norm={most}")
+    centres = trainer.loss_fn.centers
+    before = centres.detach().clone()
+    centres.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(NonFiniteError, match="centers"):
+        trainer.train_epoch([batch_of(samples, list(range(8)))])
+    assert torch.equal(centres, before)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("camera", ["filter", "keep"])
+def test_a_rank_is_refused_where_no_epoch_would_have_it(seed: int, camera: str) -> None:
+    random = np.random.default_rng(seed)
+    rows = [(f"p{random.integers(3)}", f"{random.integers(3)}", "val") for _ in range(8)]
+    samples = manifest_of([*rows, *FIT, ("p0", "8", "val"), ("p0", "9", "val")])
+    judged_samples = Dataset(samples).part("val")
+    ranks = range(1, 13)
+    settings = (f"eval.same_camera={camera}", f"eval.ranks=[{','.join(map(str, ranks))}]")
+    vectors = random.normal(size=(len(judged_samples), 4))
+    plain = config_of(*settings)
+    had = short_scores(judge(judged_samples, plain), vectors, plain)
+    refused = []
+    for rank in ranks:
+        config = config_of(*settings, f"train.monitor=rank_{rank}")
+        try:
+            ReidTask().check_data(Dataset(samples), config)
+        except ConfigError:
+            refused.append(rank)
+    assert refused == [rank for rank in ranks if f"rank_{rank}" not in had]
+    assert 12 in refused
+
+
+def test_a_rank_is_refused_re_ranked_too_and_map_never_is() -> None:
+    samples = manifest_of([*FIT, *[("v", f"{n}", "val") for n in range(4)]])
+    for wrong in (
+        ("train.monitor=rank_5",),
+        ("train.monitor=rank_5_reranked", "eval.rerank.use=always"),
+    ):
+        with pytest.raises(ConfigError, match="a rank up to 3") as found:
+            ReidTask().check_data(Dataset(samples), config_of(*wrong))
+        assert "train.monitor=map" in str(found.value.remedy)
+    for right in ("map", "minp", "null", "rank_1"):
+        ReidTask().check_data(Dataset(samples), config_of(f"train.monitor={right}"))

@@ -172,6 +172,7 @@ OPTIMIZER = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
         ({"optimizer": []}, "[]"),
         ({"optimizer": OPTIMIZER, "sheduler": None}, "sheduler"),
         ({"optimizer": OPTIMIZER, "interval": "batch"}, "'batch'"),
+        ({"optimizer": OPTIMIZER, "clip": 1.0}, "clip 1.0"),
         ({"optimizer": OPTIMIZER, "scheduler": object()}, "scheduler that nothing would move"),
         ({"optimizer": OPTIMIZER, "scheduler": [None, None]}, "1 schedulers"),
         ([[OPTIMIZER], [None]], "NoneType"),

@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from sightline.config import load_config
-from sightline.data.dataset import prepare_dataset
+from sightline.data.dataset import Dataset, prepare_dataset
 from sightline.data.digits import write_digits
-from sightline.errors import TrainingError
+from sightline.data.manifest import Manifest
+from sightline.errors import ConfigError, TrainingError
 from sightline.experiment.batch_fitting import noise, settle_batch_size
+from sightline.tasks import TASKS
 from sightline.tasks.classify_config import ClassifyTrainConfig
 from sightline.trained import TASK_CONFIGS
 from sightline.training.batch_size import (
@@ -77,6 +79,24 @@ def fits(images: int, speed: float) -> Measurement:
 )
 def test_candidates_divide_the_step(effective: int, expected: list[int]) -> None:
     assert candidates(effective) == expected
+
+
+@pytest.mark.parametrize(
+    ("effective", "unit", "expected"),
+    [(64, 4, [8, 16, 32, 64]), (48, 4, [8, 12, 16, 24, 48]), (12, 6, [12]), (6, 3, [6])],
+)
+def test_candidates_are_whole_units_and_at_least_two(
+    effective: int, unit: int, expected: list[int]
+) -> None:
+    assert candidates(effective, unit) == expected
+
+
+@pytest.mark.parametrize(("effective", "unit", "near"), [(64, 3, 63), (4, 4, 8), (1, 2, 4)])
+def test_a_step_that_units_cannot_make_is_refused(effective: int, unit: int, near: int) -> None:
+    with pytest.raises(ConfigError, match=f"train.effective_batch_size={near}") as found:
+        candidates(effective, unit)
+    assert found.value.got == f"train.effective_batch_size={effective}"
+    assert candidates(near, unit)
 
 
 def test_a_number_is_not_measured() -> None:
@@ -283,7 +303,7 @@ def test_a_task_is_measured_with_its_own_trainer_and_leaves_no_trace(tmp_path: P
 
 
 def test_noise_looks_like_a_batch_of_the_loader() -> None:
-    batch = noise(6, 16, 3)
+    batch = noise(6, 16, range(3))
     assert batch.images.shape == (6, 3, 16, 16)
     assert batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -294,7 +314,64 @@ def test_noise_looks_like_a_batch_of_the_loader() -> None:
 
 
 def test_noise_has_the_models_shape() -> None:
-    assert noise(2, (32, 16), 3).images.shape == (2, 3, 32, 16)
+    assert noise(2, (32, 16), [0]).images.shape == (2, 3, 32, 16)
+
+
+def test_noise_has_the_classes_given_in_units() -> None:
+    assert noise(10, 16, [4, 7, 9], unit=2).labels.tolist() == [4, 4, 7, 7, 9, 9, 4, 4, 7, 7]
+    assert noise(4, 16, [4, 7, 9]).labels.tolist() == [4, 7, 9, 4]
+
+
+REID = (
+    *("model.name=test_resnet", "model.pretrained=false", "model.last_stride=null"),
+    *("train.img_size=32", "train.device=cpu", "train.batch_size=auto", "data.digits=digits"),
+)
+
+
+def identities() -> Dataset:
+    """Four identities to fit; one that only the gallery has sorts before them."""
+    rows = [("a", "gallery"), ("a", "query"), *[(f"p{n // 3}", "fit") for n in range(12)]]
+    names = [f"{n}.png" for n in range(len(rows))]
+    return Dataset(
+        Manifest.build(
+            Path(),
+            id=names,
+            path=names,
+            label=[who for who, _ in rows],
+            split=[split for _, split in rows],
+        )
+    )
+
+
+@pytest.mark.parametrize("images", [2, 3, 4])
+def test_batches_of_identities_are_whole_and_of_those_that_are_learnt(images: int) -> None:
+    config = load_config(
+        "reid/digits",
+        [*REID, f"sampler.images_per_identity={images}", "train.effective_batch_size=12"],
+        tasks=TASK_CONFIGS,
+    )
+    dataset = identities()
+    settled, _ = settle_batch_size(config, dataset, CPU)
+    train = settled.train
+    assert train.batch_size * train.accumulate_steps == 12
+    assert train.batch_size % images == 0
+    assert train.batch_size >= 2 * images
+    # What is saved in the run loads again.
+    assert type(settled)(**settled.model_dump()) == settled
+
+
+@pytest.mark.parametrize(
+    ("settings", "unit"),
+    [
+        ((), 1),
+        (("loss.kind=triplet", "loss.scale=64.0"), 4),
+        (("sampler.samples_per_class=3",), 3),
+        (("sampler.kind=shuffled",), 1),
+    ],
+)
+def test_retrieval_says_what_its_batches_are_made_of(settings: tuple[str, ...], unit: int) -> None:
+    config = load_config("retrieve/digits", list(settings), tasks=TASK_CONFIGS)
+    assert TASKS["retrieve"].batch_unit(config) == unit
 
 
 def test_training_with_auto_is_training_with_the_numbers_it_found(tmp_path: Path) -> None:

@@ -192,11 +192,16 @@ def _too_few(part: Manifest, sets: _Sets, code: int, *, splits: int, wholes: Who
     name = wholes.name
     usable = int(sets.classes[sets.may_leave].sum())
     together = (sets.classes > 1).any()
+    fewer = (
+        "only one split with data.test_fraction=0"
+        if splits > 2
+        else f"none with data.{SPLITS[code]}_fraction=0"
+    )
     return DataError(
         f"There are too few {name} to carve a {SPLITS[code]} split of whole {name}.",
         expected=f"{LEAST} {name} for each of {splits} splits, each with {LEAST} pictures or more"
         + (f" and {wholes.alone}" if together else ""),
         got=f"{int(sets.classes.sum())} {name}, of which {usable} have {LEAST} pictures or more",
         where=part.root,
-        remedy=f"add {name}, carve only one split with data.test_fraction=0, {wholes.remedy}",
+        remedy=f"add {name}, carve {fewer}, {wholes.remedy}",
     )

@@ -37,7 +37,7 @@ def read_csv(config: DataConfig, *, require_files: bool = True) -> Manifest:
 
     Raises DataError with line numbers for missing columns, repeated or empty ids, empty labels,
     unknown splits, folds that are no numbers, and missing pictures; in anomaly detection for
-    missing masks too, while a single label is allowed.
+    missing masks too. There and for identities a single label is allowed.
     """
     assert config.train_csv is not None
     columns = {f"data.{key}": getattr(config, key) for key in ("id_col", "target_col")}
@@ -77,6 +77,8 @@ def read_csv(config: DataConfig, *, require_files: bool = True) -> Manifest:
         manifest = manifest.with_split(split_codes(table, config.split_col))
     if has_defects:
         return replace(manifest, mask=np.strings.replace(manifest.mask, "\\", "/"))
+    if config.tree == "identities":
+        return manifest
     return _only_classes(manifest, config.class_names, where=config.train_csv)
 
 

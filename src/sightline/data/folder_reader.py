@@ -36,21 +36,24 @@ PATH_RULE = (
 _log = logging.getLogger(__name__)
 
 
-def read_folder(root: Path, *, class_names: Sequence[str] | None = None) -> Manifest:
+def read_folder(
+    root: Path, *, class_names: Sequence[str] | None = None, least: int = 2
+) -> Manifest:
     """One row per picture below ``root/<class>/`` or ``root/<split>/<class>/``, sorted by id.
 
     An id is the path relative to root, with its extension. Splits are recognised by a `train`
     folder next to another one named after a split (SPLIT_NAMES); what else lies beside them is left
     out and logged.
 
-    Raises DataError for a missing folder, pictures outside a class folder, an empty class, a
-    single class or none; ConfigError for class names that are not there.
+    Raises DataError for a missing folder, pictures outside a class folder, an empty class, fewer
+    classes than `least`; ConfigError for class names that are not there.
     """
     _require_folder(root)
     splits = _split_folders(root)
     if not splits:
         ids, labels = _read_classes(root, class_names)
-        return _finish(Manifest.build(root, id=ids, path=ids, label=Category.encode(labels)))
+        manifest = Manifest.build(root, id=ids, path=ids, label=Category.encode(labels))
+        return _finish(manifest, least)
     beside = sorted(set(child_folders(root)) - set(splits))
     if beside:
         _log.warning("%s: left out beside the split folders: %s", root, shortened(beside))
@@ -69,7 +72,8 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None) -> Mani
                 np.asarray([part[2] for part in parts], dtype=TEXT),
                 [len(part[0]) for part in parts],
             ).tolist(),
-        )
+        ),
+        least,
     )
 
 
@@ -178,11 +182,11 @@ def _refuse_loose(folder: Path) -> None:
         )
 
 
-def _finish(manifest: Manifest) -> Manifest:
-    if len(manifest.label.names) < 2:
+def _finish(manifest: Manifest, least: int) -> Manifest:
+    if len(manifest.label.names) < least:
         raise DataError(
             f"All {len(manifest)} pictures have one class: {shortened(manifest.label.names)}.",
-            expected="at least 2 classes",
+            expected=f"at least {least} classes",
             where=manifest.root,
             remedy="add folders of other classes; a root one level too deep or too high also "
             "looks so",

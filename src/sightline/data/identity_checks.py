@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from sightline.data.findings import MOST_EXAMPLES, Finding
-from sightline.data.manifest import SPLITS, Category, Integers, Manifest
+from sightline.data.manifest import SPLITS, Integers, Manifest
+from sightline.data.reid_camera_checks import camera_findings
 from sightline.data.reid_protocol import (
-    CAMERA_HINT,
     NOT_IN_GALLERY,
     SAME_CAMERA_ONLY,
     ReidProtocol,
@@ -23,12 +22,6 @@ from sightline.data.reid_rows import Remark
 from sightline.data.roles import ROLE_NAMES, TRAIN_ROLE, roles
 from sightline.errors import DataError
 
-CAMERA_PATTERNS = (
-    (r"[_/]c(\d+)", "the number after c"),
-    (r"(?i)cam(?:era)?[_-]?(\d+)", "the number after cam"),
-    (r"/(\d+)[_-][^/]*$", "the number that file names begin with"),
-)
-"""What may say the camera in an id, and its meaning in words."""
 JUDGED = ("test", "val")
 """Splits whose protocol is explained; query and gallery are the test."""
 
@@ -43,11 +36,11 @@ def identity_findings(
     """
     for remark in remarks:
         text = remark.text.removeprefix(f"{remark.count} ").removesuffix(".")
-        yield Finding("info", remark.kind, remark.count, text)
+        yield Finding(remark.severity, remark.kind, remark.count, text)
     yield from _unlabelled(manifest)
     yield from _counts(manifest)
     yield from _shared(manifest)
-    yield from _unknown_cameras(manifest)
+    yield from camera_findings(manifest)
     for split in JUDGED:
         yield from _judged(divided, split, same_camera)
 
@@ -67,14 +60,13 @@ def as_one_gallery(manifest: Manifest, *, same_camera: SameCamera) -> Manifest:
 
 
 def _unlabelled(manifest: Manifest) -> Iterator[Finding]:
-    in_gallery = manifest.split == SPLITS.index("gallery")
-    rows = np.flatnonzero((manifest.label.codes < 0) & ~in_gallery)
+    rows = np.flatnonzero(manifest.label.codes < 0)
     if len(rows):
         yield Finding(
             "error",
             "no_identity",
             len(rows),
-            "pictures outside the gallery have no identity",
+            "pictures have no label, which says the identity",
             _names(manifest.id, rows),
             "fill in the identities, or remove these rows",
         )
@@ -122,39 +114,6 @@ def _shared(manifest: Manifest) -> Iterator[Finding]:
             _names(manifest.label.names, shared),
             "move each to one side; if the same name means someone else there, rename it",
         )
-
-
-def _unknown_cameras(manifest: Manifest) -> Iterator[Finding]:
-    unknown = np.flatnonzero(manifest.camera.codes < 0)
-    if not len(unknown):
-        return
-    if len(unknown) < len(manifest):
-        what = "pictures have no camera while others have one"
-        examples, remedy = _names(manifest.id, unknown), f"name them too: {CAMERA_HINT}"
-        yield Finding("warning", "unknown_camera", len(unknown), what, examples, remedy)
-        return
-    what = "pictures without a known camera: those of one camera and day find each other easily"
-    yield Finding("info", "no_camera", len(unknown), what, (), _proposed_cameras(manifest))
-
-
-def _proposed_cameras(manifest: Manifest) -> str:
-    """A data.camera_pattern that the ids allow, or where one would come from."""
-    labels, count = manifest.label.codes, len(manifest)
-    for pattern, what in CAMERA_PATTERNS:
-        found = [re.search(pattern, str(name)) for name in manifest.id]
-        texts = [match[1] for match in found if match is not None]
-        if len(texts) < count:
-            continue
-        cameras = Category.encode(texts)
-        pairs = np.unique(np.stack([labels, cameras.codes], axis=1), axis=0)
-        # A number of the picture, or of the identity, is no camera.
-        per_identity = np.bincount(pairs[:, 0][pairs[:, 0] >= 0])
-        if len(pairs) < count and (per_identity > 1).any():
-            return (
-                f"if {what} is the camera or the day, data.camera_pattern='{pattern}' names "
-                f"{len(cameras.names):,} of them"
-            )
-    return f"if something says the camera or the day, {CAMERA_HINT}"
 
 
 def _judged(divided: Manifest, split: str, same_camera: SameCamera) -> Iterator[Finding]:

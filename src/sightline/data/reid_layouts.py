@@ -76,6 +76,8 @@ def find_layout(root: Path, config: ReidDataConfig) -> Found:
     deeper = [name for name in below if holds_identities(root / name)]
     if not below or deeper:
         raise _elsewhere(root, deeper)
+    if _is_flat(root):
+        raise _beside_folders(root, below)
     _refuse_unread(config)
     return Found("folders", "each folder of pictures is named after an identity", {})
 
@@ -193,6 +195,18 @@ def _elsewhere(root: Path, deeper: list[str]) -> DataError:
     )
 
 
+def _beside_folders(root: Path, below: list[str]) -> DataError:
+    loose = _flat_pictures(root)
+    return DataError(
+        f"{len(loose)} pictures lie beside the folders {shortened(below)}.",
+        expected="pictures whose names say the identity, or one folder per identity",
+        got=shortened(loose),
+        where=root,
+        remedy="data.layout=market reads identities from the names of all these pictures; where "
+        "the folders are the identities, move each picture into its own or out of this folder",
+    )
+
+
 def _mixed(root: Path, flat: list[str], nested: list[str]) -> DataError:
     return DataError(
         "Some splits hold pictures and others hold folders.",
@@ -207,10 +221,17 @@ def _mixed(root: Path, flat: list[str], nested: list[str]) -> DataError:
 def _is_flat(folder: Path) -> bool:
     """Whether pictures lie directly in a folder."""
     with os.scandir(folder) as entries:
-        return any(
-            is_image(entry.name) and not entry.name.startswith(".") and entry.is_file()
-            for entry in entries
-        )
+        return any(map(_is_picture, entries))
+
+
+def _flat_pictures(folder: Path) -> list[str]:
+    """The names of those pictures."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if _is_picture(entry))
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    return is_image(entry.name) and not entry.name.startswith(".") and entry.is_file()
 
 
 def _require_folder(root: Path) -> None:

@@ -14,7 +14,7 @@ from sightline.data.reid_rows import (
     Identities,
     Remark,
     Rows,
-    distractor_remarks,
+    without_distractors,
     without_junk,
 )
 from sightline.errors import DataError
@@ -25,11 +25,11 @@ def read_market(
 ) -> Identities:
     """One row per picture of each split's folder, split by split, sorted by name.
 
-    ``folders`` maps splits to folders of the root (Found.folders). Identity -1 is left out and
-    identity 0 in the gallery stays as distractors, as in Market-1501 (Zheng et al. 2015).
+    ``folders`` maps splits to folders of the root (Found.folders). Identity -1 is left out, and
+    identity 0, distractors, outside the gallery, as in Market-1501 (Zheng et al. 2015).
 
-    Raises DataError for an empty folder, names that do not say an identity, queries of distractors
-    and a single identity.
+    Raises DataError for an empty folder, names that do not say an identity and queries of
+    distractors.
     """
     pattern = name_pattern or MARKET_PATTERN
     listed = {split: _pictures(root, name) for split, name in folders.items()}
@@ -42,9 +42,9 @@ def read_market(
         rows.add(names.tolist(), parsed.identity[part], parsed.camera[part], split)
         start += len(names)
     rows, remarks = without_junk(rows)
+    rows, more = without_distractors(rows, root)
     _require_each(root, rows, folders)
-    remarks += distractor_remarks(rows, root) if "gallery" in folders else []
-    return Identities(rows.manifest(root), remarks + _beside(root, folders))
+    return Identities(rows.manifest(root), [*remarks, *more, *_beside(root, folders)])
 
 
 def _pictures(root: Path, name: str) -> Strings:
@@ -62,11 +62,12 @@ def _pictures(root: Path, name: str) -> Strings:
 
 
 def _require_each(root: Path, rows: Rows, folders: Mapping[str, str]) -> None:
-    """Raise DataError for a split of which nothing but junk was there."""
+    """Raise DataError for a split of which nothing but junk and distractors was there."""
     for split, name in folders.items():
         if split not in rows.split:
             raise DataError(
-                f"The folder {root / name} holds nothing but junk (identity -1).",
+                f"The folder {root / name} holds nothing but junk (identity -1) or "
+                "distractors (identity 0).",
                 expected="pictures of identities",
                 where="data.root",
                 remedy="add pictures, or correct data.name_pattern",

@@ -12,9 +12,9 @@ import numpy as np
 from sightline.data.manifest import TEXT, Category, Integers, Manifest, Strings, shortened
 from sightline.errors import DataError
 
-MARKET_PATTERN = r"(?P<identity>-?\d+)_c(?P<camera>\d+)"
+MARKET_PATTERN = r"^(?P<identity>-?\d+)_c(?P<camera>\d+)"
 """Market-1501 (Zheng et al. 2015), DukeMTMC-reID and VeRi-776: 0002_c1s1_000451_03.jpg."""
-MSMT_PATTERN = r"(?P<identity>-?\d+)_\d+_(?P<camera>\d+)_"
+MSMT_PATTERN = r"^(?P<identity>-?\d+)_\d+_(?P<camera>\d+)_"
 """MSMT17 (Wei et al. 2018): 0000_000_01_0303morning_0008_0.jpg."""
 _NUMBER_FIRST = r"^(?P<identity>\d+)[_-]"
 

@@ -10,7 +10,7 @@ import numpy as np
 from sightline.data.csv_reader import read_csv
 from sightline.data.folder_reader import read_folder
 from sightline.data.image_files import child_folders
-from sightline.data.manifest import SPLITS, Manifest
+from sightline.data.manifest import SPLITS, Manifest, shortened
 from sightline.data.reid_layouts import find_layout
 from sightline.data.reid_lists import read_lists
 from sightline.data.reid_market import read_market
@@ -29,12 +29,15 @@ def read_identities(config: ReidDataConfig, *, require_files: bool = True) -> Id
 
     The label is the identity as the data writes it (0002 is not 2), the camera is empty where
     nothing says it. ``require_files=False``, for `check`, lets lists and tables name pictures that
-    are not there, and skips the comparison of hashes.
+    are not there and rows have no identity, and skips the comparison of hashes.
 
     Raises ConfigError where no source is named, DataError for everything wrong with the data.
     """
     if config.manifest is not None:
-        return Identities(_read_splits(config, require_files=require_files), [])
+        manifest = _read_splits(config, require_files=require_files)
+        if require_files:
+            _require_labels(manifest)
+        return Identities(manifest, _unread_test(manifest))
     if config.train_csv is not None:
         found = Identities(read_csv(config, require_files=require_files), [])
     elif config.root is not None:
@@ -54,7 +57,7 @@ def read_identities(config: ReidDataConfig, *, require_files: bool = True) -> Id
     manifest, remarks = _settle_gallery(found.manifest)
     if config.camera_pattern is not None:
         manifest = with_cameras(manifest, config.camera_pattern)
-    return Identities(manifest, [*found.remarks, *remarks])
+    return Identities(manifest, [*found.remarks, *remarks, *_unread_test(manifest)])
 
 
 def _read_splits(config: ReidDataConfig, *, require_files: bool) -> Manifest:
@@ -79,7 +82,7 @@ def _read_root(config: ReidDataConfig, *, require_files: bool = True) -> Identit
         manifest, remarks = read_lists(config, require_files=require_files)
     else:
         _require_train(root)
-        manifest, remarks = read_folder(root), []
+        manifest, remarks = read_folder(root, least=1), []
     text = f"The folder is read as {found.layout}, because {found.why}."
     return Identities(manifest, [Remark("layout", len(manifest), text), *remarks])
 
@@ -94,6 +97,30 @@ def _require_train(root: Path) -> None:
             where="data.root",
             remedy="add the folder train",
         )
+
+
+def _require_labels(manifest: Manifest) -> None:
+    unlabelled = manifest.select(manifest.label.codes < 0)
+    if len(unlabelled):
+        raise DataError(
+            f"{len(unlabelled)} samples have no label.",
+            expected="a label for every sample, which says the identity",
+            got=shortened(unlabelled.id),
+            remedy="fill in the identities in the column label, or remove these rows",
+        )
+
+
+def _unread_test(manifest: Manifest) -> list[Remark]:
+    """Beside query and gallery, which are the test, nobody reads the rows of test."""
+    split = manifest.split
+    count = int((split == _TEST).sum())
+    if not count or not (split == _QUERY).any() or not (split == _GALLERY).any():
+        return []
+    text = (
+        f"{count} pictures of test are read by nobody, because query and gallery are the test: "
+        "call them query, gallery or train, or remove them."
+    )
+    return [Remark("unread_test", count, text, "warning")]
 
 
 def _settle_gallery(manifest: Manifest) -> tuple[Manifest, list[Remark]]:

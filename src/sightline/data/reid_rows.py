@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sightline.data.manifest import Category, Manifest, shortened
 from sightline.errors import DataError
 
 JUNK = "-1"
 """Market-1501's identity of bad detections: neither right nor wrong, so nobody looks at them."""
+_ZERO_RULE = "if 0 is an identity like others, give it another number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Remark:
     count: int
     text: str
     """A sentence."""
+    severity: Literal["info", "warning"] = "info"
+    """How grave `check` takes it."""
 
 
 class Identities(NamedTuple):
@@ -48,23 +53,12 @@ class Rows:
         self.split += [split] * len(path)
 
     def manifest(self, root: Path) -> Manifest:
-        """The samples, in the order they were added; ids are the paths.
-
-        Raises DataError for fewer than two identities.
-        """
-        label = Category.encode(self.identity)
-        if len(label.names) < 2:
-            raise DataError(
-                f"All {len(self.path)} pictures show one identity: {shortened(label.names)}.",
-                expected="at least 2 identities",
-                where=root,
-                remedy="add pictures of others, or correct data.name_pattern",
-            )
+        """The samples, in the order they were added; ids are the paths."""
         return Manifest.build(
             root,
             id=self.path,
             path=self.path,
-            label=label,
+            label=Category.encode(self.identity),
             camera=Category.encode(self.camera),
             split=self.split,
         )
@@ -72,12 +66,9 @@ class Rows:
 
 def without_junk(rows: Rows) -> tuple[Rows, list[Remark]]:
     """The rows but for those of identity -1, and a remark that says how many those are."""
-    kept = [row for row, name in enumerate(rows.identity) if name != JUNK]
-    junk = len(rows.path) - len(kept)
+    left, junk = _kept(rows, [name != JUNK for name in rows.identity])
     if not junk:
         return rows, []
-    columns = (rows.path, rows.identity, rows.camera, rows.split)
-    left = Rows(*([column[row] for row in kept] for column in columns))
     return left, [
         Remark(
             "junk", junk,
@@ -86,31 +77,47 @@ def without_junk(rows: Rows) -> tuple[Rows, list[Remark]]:
     ]  # fmt: skip
 
 
-def distractor_remarks(rows: Rows, root: Path) -> list[Remark]:
-    """A remark on distractors, identity 0000 of Market-1501, in the gallery.
+def without_distractors(rows: Rows, root: Path) -> tuple[Rows, list[Remark]]:
+    """The rows with distractors, identity 0000 of Market-1501, in the gallery only, and remarks.
 
-    Raises DataError where a query shows one: it would ask for what is no identity.
+    What is trained on, or is its own gallery, cannot have pictures that nobody asks for. Raises
+    DataError where a query shows one: it would ask for what is no identity.
     """
-    places: dict[str, list[str]] = {}
-    for path, identity, split in zip(rows.path, rows.identity, rows.split, strict=True):
-        if not identity.strip("0"):
-            places.setdefault(split, []).append(path)
-    if "query" in places:
+    pairs = list(zip(rows.identity, rows.split, strict=True))
+    asking = [rows.path[row] for row, pair in enumerate(pairs) if _is_distractor(pair, "query")]
+    if asking:
         raise DataError(
-            f"{len(places['query'])} queries ask for identity 0, which stands for distractors in "
+            f"{len(asking)} queries ask for identity 0, which stands for distractors in "
             "Market-1501's names: nobody can be found by them.",
             expected="distractors in the gallery only",
-            got=shortened(places["query"]),
+            got=shortened(asking),
             where=root,
-            remedy="remove these queries; if 0 is an identity like others, give it another number",
+            remedy=f"remove these queries; {_ZERO_RULE}",
         )
-    shown = places.get("gallery", [])
-    if not shown:
-        return []
-    return [
-        Remark(
-            "distractors", len(shown),
-            f"{len(shown)} pictures of the gallery show identity 0, distractors that nobody asks "
-            "for.",
+    left, gone = _kept(
+        rows, [_is_distractor(one, "gallery") or bool(one[0].strip("0")) for one in pairs]
+    )
+    remarks = []
+    if gone:
+        text = (
+            f"{gone} pictures of identity 0 (distractors, as Market-1501 marks them) are left out, "
+            f"because they are in no gallery; {_ZERO_RULE}."
         )
-    ]  # fmt: skip
+        remarks.append(Remark("distractors_left_out", gone, text))
+    shown = sum(_is_distractor(one, "gallery") for one in pairs)
+    if shown:
+        text = f"{shown} pictures of the gallery show identity 0, distractors that nobody asks for."
+        remarks.append(Remark("distractors", shown, text))
+    return left, remarks
+
+
+def _is_distractor(pair: tuple[str, str], split: str) -> bool:
+    """Whether identity and split are those of a distractor there."""
+    return not pair[0].strip("0") and pair[1] == split
+
+
+def _kept(rows: Rows, keep: Sequence[bool]) -> tuple[Rows, int]:
+    """Some of the rows, and how many the others are."""
+    columns = (rows.path, rows.identity, rows.camera, rows.split)
+    left = Rows(*(list(compress(column, keep)) for column in columns))
+    return left, len(rows.path) - len(left.path)

@@ -70,8 +70,8 @@ class ReidDataConfig(DataConfig):
     """The same for the pictures that are searched."""
     name_pattern: str | None = None
     """A regular expression that finds the identity, and perhaps the camera, in a file name by the
-    named groups identity and camera. Null: `(?P<identity>-?\\d+)_c(?P<camera>\\d+)`, and for lists
-    that give the identity `(?P<identity>-?\\d+)_\\d+_(?P<camera>\\d+)_` (MSMT17)."""
+    named groups identity and camera. Null: `^(?P<identity>-?\\d+)_c(?P<camera>\\d+)`, and for lists
+    that give the identity `^(?P<identity>-?\\d+)_\\d+_(?P<camera>\\d+)_` (MSMT17)."""
     camera_pattern: str | None = None
     """A regular expression with one group that finds the camera in an id (a path below root, or
     the table's id); what it finds replaces the camera of name_pattern. For 5/31_left.jpg where 31

@@ -11,6 +11,7 @@ from sightline.data.splits import Codes, complete_splits
 
 _NAME = "identities"
 _REMEDY = "or say which identities are val and test by folders or a column of splits"
+_ONE_REMEDY = "or correct the folder, column or pattern that names identities"
 
 
 def assign_identity_splits(
@@ -27,8 +28,9 @@ def assign_identity_splits(
     """
 
     def carve(part: Manifest, shares: dict[int, float]) -> tuple[Codes, list[str]]:
+        remedy = _REMEDY if len(part.label.names) > 1 else _ONE_REMEDY
         stay, notes = _seen_once(part, splits=len(shares))
-        wholes = Wholes(_NAME, "no file of another identity", _REMEDY, stay)
+        wholes = Wholes(_NAME, "no file of another identity", remedy, stay)
         codes, more = carve_wholes(part, shares, seed=seed, wholes=wholes)
         return codes, [*notes, *more]
 
@@ -57,5 +59,6 @@ def _seen_once(part: Manifest, *, splits: int) -> tuple[npt.NDArray[np.bool_] | 
             f"on: {names}."
         ]
     return once, [
-        f"{once.sum()} identities are seen by one camera only and can only be trained on: {names}."
+        f"{once.sum()} identities are seen by one camera only and stay in training, because under "
+        f"the camera rule they could not be found: {names}."
     ]

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from sightline.config.image_size import ImageSize, size_of
@@ -32,7 +34,7 @@ def settle_batch_size(
 
     A configuration with a number comes back as it is. What is measured is thrown away: weights,
     checkpoints and random state are as if nothing had happened. Raises ConfigError with several
-    processes, and TrainingError when not even two images fit.
+    processes and as of candidates, and TrainingError when not even the smallest batch fits.
     """
     train = config.train
     if train.batch_size != "auto":
@@ -45,20 +47,24 @@ def settle_batch_size(
             "processes",
         )
     effective = train.effective_batch_size or DEFAULT_EFFECTIVE_BATCH
+    unit = TASKS[config.task].batch_unit(config)
+    labels = dataset.part("fit").label.codes
+    learnt = np.unique(labels[labels >= 0])
     with tempfile.TemporaryDirectory() as folder:
         meter = StepMeter(
             lambda group: _trainer(config, dataset, group, Path(folder)),
-            lambda images: noise(images, train.img_size, len(dataset.class_names)),
+            lambda images: noise(images, train.img_size, learnt, unit=unit),
             effective=effective,
             device=device,
         )
-        settled, found = resolve_batch_size(train, meter)
+        settled, found = resolve_batch_size(train, meter, unit=unit)
     lines = [str(one) for one in found]
     lines.append(
         f"train.batch_size=auto is {settled.batch_size}, train.accumulate_steps "
         f"{settled.accumulate_steps}: {effective} images behind each step"
     )
-    return config.model_copy(update={"train": settled}), lines
+    # Not model_copy: the other sections have a say in the batch.
+    return type(config).model_validate({**dict(config), "train": settled}), lines
 
 
 @contextlib.contextmanager
@@ -76,14 +82,18 @@ def memory_errors_explained(config: TaskConfig) -> Iterator[None]:
         ) from error
 
 
-def noise(images: int, size: ImageSize, classes: int) -> Batch:
-    """Return a batch of random images and labels, in the layout of a loader's batches."""
+def noise(images: int, size: ImageSize, classes: npt.ArrayLike, *, unit: int = 1) -> Batch:
+    """Return a batch of random images, in the layout of a loader's batches.
+
+    Its labels are the classes (C,) in turn, each for `unit` images.
+    """
     random = torch.Generator().manual_seed(0)
     shape = (images, *size_of(size), 3)
+    numbers = np.asarray(classes, np.int64)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
     return Batch(
         images=pixels.permute(0, 3, 1, 2),
-        labels=torch.randint(0, classes, (images,), generator=random),
+        labels=torch.from_numpy(np.resize(np.repeat(numbers, unit), images)),
         ids=[f"noise {number}" for number in range(images)],
         colour=torch.eye(3, 4).expand(images, 3, 4).contiguous(),
     )

@@ -107,9 +107,16 @@ class ReidModel(nn.Module):
         chosen = features.after if self.feature == "after" else features.before
         return unit_vectors(chosen) if self.unit_length else chosen
 
-    def forward(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
-        """What answers for uint8 images (B, 3, H, W): (B, D) float32, of length one if so set."""
-        return self.answer(self.features(images, colour))
+    def forward(
+        self, images: Tensor, colour: Tensor | None = None, *, learning: bool = False
+    ) -> Tensor | tuple[ReidFeatures, Tensor]:
+        """What answers for uint8 images (B, 3, H, W): (B, D) float32, of length one if so set.
+
+        With `learning` what losses need instead: the features on both sides of the neck, and the
+        logits (B, identities). Training too goes through here, because this is what is compiled.
+        """
+        features = self.features(images, colour)
+        return (features, self.logits(features.after)) if learning else self.answer(features)
 
 
 def create_reid_model(

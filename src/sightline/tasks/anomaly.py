@@ -63,6 +63,10 @@ class AnomalyTask:
     def batch_plan(self, samples: Manifest, config: AnomalyConfig) -> None:
         """Every picture once in each epoch."""
 
+    def batch_unit(self, config: AnomalyConfig) -> int:
+        """Batches are of single pictures."""
+        return 1
+
     def validation_splits(self, dataset: Dataset, config: AnomalyConfig) -> tuple[str, ...]:
         """Validation alone."""
         return ("val",)

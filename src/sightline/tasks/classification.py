@@ -107,6 +107,10 @@ class ClassificationTask:
     def batch_plan(self, samples: Manifest, config: ClassifyConfig) -> None:
         """Every picture once in each epoch."""
 
+    def batch_unit(self, config: ClassifyConfig) -> int:
+        """Batches are of single pictures."""
+        return 1
+
     def validation_splits(self, dataset: Dataset, config: ClassifyConfig) -> tuple[str, ...]:
         """Validation alone."""
         return ("val",)

@@ -22,7 +22,7 @@ from sightline.models.reid_model import ReidModel, create_reid_model
 from sightline.search.neighbours import Metric
 from sightline.tasks.config import TaskConfig
 from sightline.tasks.reid_config import ReidConfig
-from sightline.tasks.reid_judging import judge
+from sightline.tasks.reid_judging import judge, require_monitored_rank
 from sightline.tasks.reid_result import ReidResult
 from sightline.tasks.reid_scoring import reid_result
 from sightline.tasks.reid_trainer import ReidTrainer
@@ -50,7 +50,10 @@ class ReidTask:
             samples = dataset.part(*parts)
             if len(samples):
                 # Before hours of training: would the test that ends them have an answer?
-                notes.append(f"{split}: {judge(samples, config).protocol.said}")
+                judged = judge(samples, config)
+                if split == "validation":
+                    require_monitored_rank(judged, config)
+                notes.append(f"{split}: {judged.protocol.said}")
         automatic = config.train.batch_size == "auto"
         plan = None if automatic else self.batch_plan(dataset.part("fit"), config)
         few = len(set(dataset.part("fit").label.codes.tolist()) - {-1})
@@ -79,6 +82,10 @@ class ReidTask:
             samples_per_class=pictures,
             seed=config.project.seed,
         )
+
+    def batch_unit(self, config: ReidConfig) -> int:
+        """Pictures of each identity; 1 where they are shuffled."""
+        return 1 if config.sampler.kind == "shuffled" else config.sampler.images_per_identity
 
     def validation_splits(self, dataset: Dataset, config: ReidConfig) -> tuple[str, ...]:
         """Validation, whose identities training never sees."""

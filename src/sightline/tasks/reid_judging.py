@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline.data.manifest import Manifest
-from sightline.data.reid_protocol import ReidProtocol, reid_protocol, require_answerable
+from sightline.data.reid_protocol import (
+    HAS_MATCH,
+    ReidProtocol,
+    reid_protocol,
+    require_answerable,
+)
+from sightline.errors import ConfigError
 from sightline.metrics.reid_protocol import ReidProtocol as CameraRule
 from sightline.metrics.reid_protocol import reid_protocol as camera_rule
 from sightline.tasks.reid_config import ReidConfig
@@ -72,6 +78,33 @@ def judge(samples: Manifest, config: ReidConfig) -> Judged:
         query_rows=place[asks],
     )
     return Judged(samples, protocol, rule, config.eval.normalize)
+
+
+def require_monitored_rank(judged: Judged, config: ReidConfig) -> None:
+    """Raise ConfigError where `train.monitor` is a rank beyond what some query of validation sees.
+
+    Such a rank is undefined (see ReidScores), so no epoch would ever have it.
+    """
+    monitor = config.train.monitor or ""
+    rank = monitor.removesuffix("_reranked").removeprefix("rank_")
+    seen = _fewest_seen(judged)
+    if not rank.isdecimal() or int(rank) <= seen:
+        return
+    raise ConfigError(
+        f"Validation is too small for train.monitor={monitor}.",
+        expected=f"a rank up to {seen}, the pictures that are ranked for some query of validation",
+        got=monitor,
+        where="train.monitor",
+        remedy="set train.monitor=map, or give validation more pictures",
+    )
+
+
+def _fewest_seen(judged: Judged) -> int:
+    """The gallery pictures that are ranked for the query with a match that sees fewest."""
+    asked, held = judged.rule.exclude
+    asked = asked[judged.protocol.reasons == HAS_MATCH]
+    hidden = np.bincount(held[held >= 0], minlength=int(asked.max(initial=0)) + 1)
+    return int((len(held) - np.where(asked >= 0, hidden[asked], 0)).min())
 
 
 def in_order_of_distance(queries: Floats, gallery: Floats) -> tuple[Floats, Floats]:

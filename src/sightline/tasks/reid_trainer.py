@@ -51,8 +51,8 @@ class ReidTrainer(BaseTrainer):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """The sum of the losses, and each of them, of a batch of augmented images."""
-        features = self.model.features(batch.images, batch.colour)
-        logits = self.model.logits(features.after)[:, self.learnt]
+        features, logits = self.model(batch.images, batch.colour, learning=True)
+        logits = logits[:, self.learnt]
         targets, settings = self.place[batch.labels], self.settings.loss
         parts = {"id": self.identity_loss(logits, targets)}
         weights = {"id": settings.id.weight}
@@ -85,7 +85,10 @@ class ReidTrainer(BaseTrainer):
         return {"ids": batch.ids, "embeddings": self.model(batch.images)}
 
     def configure_optimizers(self) -> Any:
-        """That of the `train` section for the model; for the centres plain gradient descent."""
+        """That of the `train` section for the model; for the centres plain gradient descent.
+
+        What clips the model's gradients leaves those of the centres alone.
+        """
         train = self.settings.train
         planned = optimizer_and_schedule(
             self.model,
@@ -96,10 +99,8 @@ class ReidTrainer(BaseTrainer):
         )
         if self.loss_fn is None:
             return planned
-        return [
-            planned,
-            torch.optim.SGD(self.loss_fn.parameters(), lr=self.settings.loss.center.lr),
-        ]
+        centres = torch.optim.SGD(self.loss_fn.parameters(), lr=self.settings.loss.center.lr)
+        return [planned, {"optimizer": centres, "clip": False}]
 
     def compute_metrics(self, outputs: list[Any]) -> dict[str, float]:
         """The loss over neighbours, mAP, mINP and CMC of the queries of validation."""

@@ -108,6 +108,13 @@ class RetrievalTask:
             seed=config.project.seed,
         )
 
+    def batch_unit(self, config: RetrieveConfig) -> int:
+        """Pictures of each class; where the batch decides that, the fewest the loss can use."""
+        if config.sampler.kind == "shuffled":
+            return 1
+        least = 1 if config.loss.kind in WITH_HEAD else PAIRED_PICTURES
+        return config.sampler.samples_per_class or least
+
     def validation_splits(self, dataset: Dataset, config: RetrieveConfig) -> tuple[str, ...]:
         """Validation with its gallery."""
         if not len(dataset.part("val")):

@@ -80,6 +80,9 @@ class Task(Protocol):
     def batch_plan(self, samples: Manifest, config: Any) -> BatchPlan | None:
         """What is in each batch of an epoch over the samples; None: all of them, in a new order."""
 
+    def batch_unit(self, config: Any) -> int:
+        """So many images of one class belong together in a batch; 1 where classes do not matter."""
+
     def validation_splits(self, dataset: Dataset, config: Any) -> tuple[str, ...]:
         """The splits that are looked at after each epoch; none where nothing can be judged."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sightline.errors import TrainingError
+from sightline.errors import ConfigError, TrainingError
 from sightline.training.memory import is_out_of_memory
 from sightline.training.memory_gauge import Gauge
 from sightline.training.runtime import random_state, restore_random_state
@@ -48,28 +48,43 @@ class Measurement:
         )
 
 
-def candidates(effective: int) -> list[int]:
-    """Return the batches that divide the images of a step, ascending; BatchNorm needs two images.
+def candidates(effective: int, unit: int = 1) -> list[int]:
+    """Return the batches that divide the images of a step and are made of two units or more.
+
+    Ascending. A unit is so many images of one class, which are only compared beside another's;
+    with units of one image, BatchNorm needs two, and a step of one image is its own batch. Raises
+    ConfigError where no batch of such units divides the step.
 
     >>> candidates(12)
     [2, 3, 4, 6, 12]
+    >>> candidates(24, unit=4)
+    [8, 12, 24]
     """
-    return [one for one in range(2, effective + 1) if effective % one == 0] or [1]
+    found = [one for one in range(2 * unit, effective + 1, unit) if effective % one == 0]
+    if found or unit == 1:
+        return found or [1]
+    raise ConfigError(
+        f"A step of {effective} images cannot be made of batches with {unit} images of each class.",
+        expected=f"a multiple of {unit}, at least {2 * unit}",
+        got=f"train.effective_batch_size={effective}",
+        remedy=f"set train.effective_batch_size={max(2, round(effective / unit)) * unit}",
+    )
 
 
 def resolve_batch_size(
-    train: TrainConfig, measure: Callable[[int], Measurement]
+    train: TrainConfig, measure: Callable[[int], Measurement], *, unit: int = 1
 ) -> tuple[TrainConfig, list[Measurement]]:
     """Return the section with numbers instead of `auto`, and every measurement behind them.
 
-    `measure` gets batch sizes in ascending order until one does not fit. A section that names a
-    number comes back as it is. Raises TrainingError when not even the smallest fits.
+    `measure` gets batch sizes, whole `unit`s, in ascending order until one does not fit. A section
+    that names a number comes back as it is. Raises TrainingError when not even the smallest fits,
+    and ConfigError as of candidates.
     """
     if train.batch_size != "auto":
         return train, []
     effective = train.effective_batch_size or DEFAULT_EFFECTIVE_BATCH
     found: list[Measurement] = []
-    for images in candidates(effective):
+    for images in candidates(effective, unit):
         found.append(measure(images))
         if not found[-1].fits:
             break
@@ -79,7 +94,8 @@ def resolve_batch_size(
         "accumulate_steps": effective // chosen.images,
         "effective_batch_size": None,
     }
-    return train.model_copy(update=settled), found
+    # Not model_copy: what is saved must load again.
+    return type(train).model_validate({**dict(train), **settled}), found
 
 
 def fastest(measurements: Sequence[Measurement]) -> Measurement:

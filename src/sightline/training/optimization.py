@@ -15,17 +15,22 @@ from sightline.training.finite import FiniteCheck
 
 RIGHT_FORM = (
     'an optimizer, {"optimizer": ..., "scheduler": ...}, or a list of these; '
-    '"interval": "step" moves a torch scheduler every step instead of every epoch'
+    '"interval": "step" moves a torch scheduler every step instead of every epoch; '
+    '"clip": False leaves the gradients out of grad_clip_norm'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerPlan:
-    """One optimizer with its schedule, if any; `interval` says when a torch scheduler moves."""
+    """One optimizer with its schedule, if any; `interval` says when a torch scheduler moves.
+
+    Without `clip` its gradients neither count in the norm that is clipped nor are cut.
+    """
 
     optimizer: torch.optim.Optimizer
     scheduler: Any = None
     interval: str = "epoch"
+    clip: bool = True
 
     @property
     def is_function_of_step(self) -> bool:
@@ -53,13 +58,13 @@ def optimizer_plans(configured: Any) -> list[OptimizerPlan]:
 
 
 def _plans_of_mapping(configured: Mapping[str, Any]) -> list[OptimizerPlan]:
-    unknown = set(configured) - {"optimizer", "scheduler", "interval"}
-    interval = configured.get("interval", "epoch")
-    if unknown or interval not in ("epoch", "step"):
+    unknown = set(configured) - {"optimizer", "scheduler", "interval", "clip"}
+    interval, clip = configured.get("interval", "epoch"), configured.get("clip", True)
+    if unknown or interval not in ("epoch", "step") or not isinstance(clip, bool):
         raise TrainingError(
-            "configure_optimizers returned a mapping with an unknown key or interval.",
+            "configure_optimizers returned a mapping with an unknown key, interval or clip.",
             expected=RIGHT_FORM,
-            got=", ".join(map(str, configured)) + f"; interval {interval!r}",
+            got=", ".join(map(str, configured)) + f"; interval {interval!r}, clip {clip!r}",
         )
     optimizers, schedulers = configured["optimizer"], configured.get("scheduler")
     if isinstance(optimizers, torch.optim.Optimizer):
@@ -89,7 +94,9 @@ def _plans_of_mapping(configured: Mapping[str, Any]) -> list[OptimizerPlan]:
                 expected="a torch scheduler, or a StepSchedule with set(step)",
                 got=f"{scheduler!r:.80}",
             )
-    return [OptimizerPlan(*pair, interval) for pair in zip(optimizers, schedulers, strict=True)]
+    return [
+        OptimizerPlan(*pair, interval, clip) for pair in zip(optimizers, schedulers, strict=True)
+    ]
 
 
 def _is_ours(scheduler: Any) -> bool:
@@ -108,6 +115,8 @@ class Optimization:
         self._scaler = scaler
         self._scales = scaler.is_enabled()
         self.optimizers = tuple(plan.optimizer for plan in self.plans)
+        self._clipped = tuple(plan.optimizer for plan in self.plans if plan.clip)
+        self._whole = tuple(plan.optimizer for plan in self.plans if not plan.clip)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self._are_finite = FiniteCheck({p.device for group in groups for p in group["params"]})
         self._by_step = [plan.scheduler for plan in self.plans if plan.is_function_of_step]
@@ -143,13 +152,13 @@ class Optimization:
                 self._scaler.unscale_(optimizer)
 
     def clip(self, most: float | None) -> bool:
-        """Cut the joint L2 norm of all gradients to `most`; whether the step may be made.
+        """Cut the joint L2 norm of the gradients to `most`; whether the step may be made.
 
         False, with the gradients unchanged, when one of them is NaN or infinite.
         """
         if most is not None:
             return self._clip_norm(most) or self._scales
-        return self._scales or self._are_finite(self._gradients())
+        return self._scales or self._are_finite(_gradients(self.optimizers))
 
     def step(self) -> bool:
         """Change the weights; False when the scaler left the step out."""
@@ -181,20 +190,21 @@ class Optimization:
             scheduler.step(monitored)
 
     def _clip_norm(self, most: float) -> bool:
-        norm = torch.nn.utils.get_total_norm(self._gradients())
-        if not math.isfinite(norm.item()):
+        norm = torch.nn.utils.get_total_norm(_gradients(self._clipped))
+        if not (math.isfinite(norm.item()) and self._are_finite(_gradients(self._whole))):
             return False
-        for optimizer in self.optimizers:
+        for optimizer in self._clipped:
             for group in optimizer.param_groups:
                 torch.nn.utils.clip_grads_with_norm_(group["params"], most, norm)
         return True
 
-    def _gradients(self) -> list[torch.Tensor]:
-        """Every gradient the optimizers are about to use."""
-        return [
-            gradient
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if (gradient := parameter.grad) is not None
-        ]
+
+def _gradients(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
+    """Every gradient the optimizers are about to use."""
+    return [
+        gradient
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if (gradient := parameter.grad) is not None
+    ]

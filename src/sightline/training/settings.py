@@ -26,7 +26,7 @@ class StepConfig(Section):
     accumulate_steps: int = Field(default=1, ge=1)
     """Batches whose gradients are added up before one optimizer step."""
     grad_clip_norm: float | None = Field(default=None, gt=0)
-    """Largest L2 norm of all gradients together; null: no clipping."""
+    """Largest L2 norm of the model's gradients together; null: no clipping."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is evaluated."""
     freeze_norm_statistics: bool = False
