@@ -11,8 +11,8 @@ import torch
 from reid_problem import distances, market
 from retrieval_metrics_vectors import PeakMemory
 
+from sightline.metrics.camera_rule import camera_rule
 from sightline.metrics.reid import reid_scores, reid_scores_of_distances
-from sightline.metrics.reid_protocol import reid_protocol
 
 _BLOCK = 1024
 
@@ -24,7 +24,7 @@ def main(queries: int, gallery: int, size: int, given: str) -> None:
     table = distances(asked, held) if given == "distances" else None
     with PeakMemory() as memory:
         started = time.process_time(), time.perf_counter()
-        protocol = reid_protocol(
+        protocol = camera_rule(
             asked.labels, held.labels, query_cameras=asked.cameras, gallery_cameras=held.cameras
         )
         if table is None:

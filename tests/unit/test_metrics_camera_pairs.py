@@ -9,9 +9,9 @@ import pytest
 
 from sightline.errors import DataError
 from sightline.metrics.camera_pairs import camera_pair_scores, distance_histograms
+from sightline.metrics.camera_rule import CameraRule, camera_rule
 from sightline.metrics.ranking import RankingSettings
 from sightline.metrics.reid import reid_scores
-from sightline.metrics.reid_protocol import ReidProtocol, reid_protocol
 
 
 def problem(seed: int, *, q: int = 40, n: int = 90) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def problem(seed: int, *, q: int = 40, n: int = 90) -> dict[str, Any]:
     }
 
 
-def protocol_of(one: dict[str, Any], **more: Any) -> ReidProtocol:
+def protocol_of(one: dict[str, Any], **more: Any) -> CameraRule:
     queries, gallery = one["cameras"]
-    return reid_protocol(*one["labels"], query_cameras=queries, gallery_cameras=gallery, **more)
+    return camera_rule(*one["labels"], query_cameras=queries, gallery_cameras=gallery, **more)
 
 
 @pytest.mark.parametrize("rule", ["filter", "keep"])
@@ -47,7 +47,7 @@ def test_pairs_are_scored_as_if_they_were_alone(rule: Any) -> None:
                 assert found.queries[a, b] == 0
                 assert np.isnan([found.rank_1[a, b], found.average_precision[a, b]]).all()
                 continue
-            alone = reid_protocol(one["labels"][0][of], one["labels"][1][among])
+            alone = camera_rule(one["labels"][0][of], one["labels"][1][among])
             scores = reid_scores(one["queries"][of], one["gallery"][among], alone)
             assert found.queries[a, b] == scores.matched.sum()
             assert found.rank_1[a, b] == pytest.approx(scores.mean("rank_1"))
@@ -100,7 +100,7 @@ def test_histograms_are_those_of_plain_loops(memory: int) -> None:
 def test_a_picture_and_itself_are_no_pair() -> None:
     one = problem(4, q=1)
     vectors, labels = one["gallery"], one["labels"][1]
-    protocol = reid_protocol(labels, labels, query_rows=np.arange(90))
+    protocol = camera_rule(labels, labels, query_rows=np.arange(90))
     found = distance_histograms(vectors, vectors, protocol, bins=1000)
     pairs = (labels[:, None] == labels).sum() - 90
     assert found.other_camera.sum() == pairs
@@ -111,13 +111,13 @@ def test_a_picture_and_itself_are_no_pair() -> None:
 
 def test_opposite_and_equal_vectors_have_a_bin() -> None:
     ends = np.array([[1, 0], [-1, 0]], np.float32)
-    found = distance_histograms(ends[:1], ends, reid_protocol([0], [1, 2]), bins=4)
+    found = distance_histograms(ends[:1], ends, camera_rule([0], [1, 2]), bins=4)
     assert found.other_identity.tolist() == [1, 0, 0, 1]
 
 
 def test_wrong_input_is_refused() -> None:
     one = problem(5)
-    plain = reid_protocol(*one["labels"])
+    plain = camera_rule(*one["labels"])
     with pytest.raises(DataError, match="no pairs of cameras"):
         camera_pair_scores(one["queries"], one["gallery"], plain)
     with pytest.raises(DataError, match="no unit vectors"):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from sightline.errors import DataError
+from sightline.metrics.camera_rule import camera_rule
 from sightline.metrics.query_expansion import expand_queries
 from sightline.metrics.ranking import RankingSettings
 from sightline.metrics.reid import reid_scores
-from sightline.metrics.reid_protocol import reid_protocol
 
 
 def slow(
@@ -77,7 +77,7 @@ def test_noisy_queries_find_more() -> None:
     queries = centres[asked] + 1.6 * random.normal(size=(100, 16))
     gallery = centres[held] + 0.6 * random.normal(size=(600, 16))
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
-    protocol = reid_protocol(asked, held)
+    protocol = camera_rule(asked, held)
     plain = reid_scores(queries, gallery, protocol).mean("average_precision")
     for alpha in (0.0, 3.0):
         expanded = expand_queries(queries, gallery, k=10, alpha=alpha)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.errors import DataError
+from sightline.metrics.camera_rule import CameraRule, camera_rule
 from sightline.metrics.grouped_means import mean_estimate
 from sightline.metrics.ranking import RankBlock, RankingSettings
 from sightline.metrics.reid import (
@@ -19,7 +20,6 @@ from sightline.metrics.reid import (
     reid_scores_of_distances,
     reid_scores_of_ranks,
 )
-from sightline.metrics.reid_protocol import ReidProtocol, reid_protocol
 
 FIELDS = ("first_rank", "relevant", "ranked", "average_precision", "inverse_penalty")
 
@@ -47,9 +47,9 @@ def problem(seed: int, *, q: int = 15, n: int = 60) -> dict[str, Any]:
     }
 
 
-def protocol_of(one: dict[str, Any], **more: Any) -> ReidProtocol:
+def protocol_of(one: dict[str, Any], **more: Any) -> CameraRule:
     queries, gallery = one["cameras"]
-    return reid_protocol(*one["labels"], query_cameras=queries, gallery_cameras=gallery, **more)
+    return camera_rule(*one["labels"], query_cameras=queries, gallery_cameras=gallery, **more)
 
 
 def distances_of(one: dict[str, Any]) -> np.ndarray:
@@ -161,7 +161,7 @@ def test_a_picture_is_never_its_own_match() -> None:
     together = np.array([(labels == label).sum() for label in labels])
     unknown, apart = np.full(30, -1), np.arange(30)
     for cameras, rule in [(None, "auto"), (apart, "keep"), (unknown, "filter"), (apart, "filter")]:
-        protocol = reid_protocol(
+        protocol = camera_rule(
             labels, labels, query_cameras=cameras, gallery_cameras=cameras, same_camera=rule,
             query_rows=rows,
         )  # fmt: skip
@@ -172,7 +172,7 @@ def test_a_picture_is_never_its_own_match() -> None:
 
 def test_own_rows_of_some_queries() -> None:
     """Query 0 is row 2 of the gallery, query 1 is not in it; cameras partly unknown."""
-    protocol = reid_protocol(
+    protocol = camera_rule(
         [1, 1], [1, 1, 1, 2], query_cameras=[-1, 4], gallery_cameras=[4, -1, -1, -1],
         query_rows=[2, -1],
     )  # fmt: skip
@@ -182,10 +182,10 @@ def test_own_rows_of_some_queries() -> None:
 
 def test_what_auto_does() -> None:
     labels = [1], [1, 1]
-    assert reid_protocol(*labels).same_camera == "keep"
+    assert camera_rule(*labels).same_camera == "keep"
     cameras = {"query_cameras": [0], "gallery_cameras": [0, 1]}
-    assert reid_protocol(*labels, **cameras).same_camera == "filter"
-    keeps = reid_protocol(*labels, **cameras, same_camera="keep")
+    assert camera_rule(*labels, **cameras).same_camera == "filter"
+    keeps = camera_rule(*labels, **cameras, same_camera="keep")
     assert (keeps.exclude[0] == -1).all()
 
 
@@ -227,7 +227,7 @@ def test_unit_vectors_are_ranked_by_any_distance() -> None:
 def test_perfect_is_one_and_equal_vectors_are_not() -> None:
     labels = np.repeat(np.arange(5), 6)
     cameras = np.tile([0, 1, 2], 10)
-    protocol = reid_protocol(
+    protocol = camera_rule(
         labels, labels, query_cameras=cameras, gallery_cameras=cameras, query_rows=np.arange(30)
     )
     perfect = reid_scores(*[np.eye(5, dtype=np.float32)[labels]] * 2, protocol)
@@ -282,9 +282,9 @@ def test_wrong_protocols_are_refused() -> None:
     ]
     for wrong, message in cases:
         with pytest.raises(DataError, match=message):
-            reid_protocol(*labels, **wrong)
+            camera_rule(*labels, **wrong)
     with pytest.raises(DataError, match="whole numbers"):
-        reid_protocol(["a"], [1])
+        camera_rule(["a"], [1])
 
 
 def test_wrong_blocks_of_distances_are_refused() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from sightline.errors import DataError
 from sightline.metrics.all_neighbours import all_neighbours
+from sightline.metrics.camera_rule import camera_rule
 from sightline.metrics.ranking import RankingSettings
 from sightline.metrics.reid import reid_scores, reid_scores_of_distances
-from sightline.metrics.reid_protocol import reid_protocol
 from sightline.metrics.rerank import rerank
 from sightline.metrics.stacked_vectors import StackedVectors
 
@@ -151,7 +151,7 @@ def test_pictures_that_share_no_neighbour_are_as_far_as_can_be() -> None:
 def test_it_finds_more() -> None:
     """On clusters that overlap mAP rises, as it does in the paper."""
     queries, gallery, asked, held = clustered(6, q=80, n=600, size=16, noise=1.1)
-    protocol = reid_protocol(asked, held)
+    protocol = camera_rule(asked, held)
     plain = reid_scores(queries, gallery, protocol).mean("average_precision")
     better = reid_scores_of_distances(rerank(queries, gallery), protocol)
     assert better.mean("average_precision") > plain + 0.05

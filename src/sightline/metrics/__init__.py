@@ -14,12 +14,12 @@ if TYPE_CHECKING:
         compute_auroc,
         compute_auroc_per_class,
     )
+    from sightline.metrics.camera_rule import camera_rule
     from sightline.metrics.grouped_means import mean_estimate
     from sightline.metrics.pixel_scores import compute_aupro, compute_pixel_auroc
     from sightline.metrics.query_expansion import expand_queries
     from sightline.metrics.ranking import rank_relevant
     from sightline.metrics.reid import reid_scores
-    from sightline.metrics.reid_protocol import reid_protocol
     from sightline.metrics.reliability import fit_reliability
     from sightline.metrics.rerank import rerank
     from sightline.metrics.retrieval import retrieval_scores
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "average_precision",
+    "camera_rule",
     "compute_aupro",
     "compute_auroc",
     "compute_auroc_per_class",
@@ -38,7 +39,6 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_roc_curve",
     "rank_relevant",
-    "reid_protocol",
     "reid_scores",
     "rerank",
     "retrieval_scores",
@@ -57,7 +57,7 @@ _HOMES = {
     "plot_confusion_matrix": "sightline.metrics.visualization",
     "plot_roc_curve": "sightline.metrics.visualization",
     "rank_relevant": "sightline.metrics.ranking",
-    "reid_protocol": "sightline.metrics.reid_protocol",
+    "camera_rule": "sightline.metrics.camera_rule",
     "reid_scores": "sightline.metrics.reid",
     "rerank": "sightline.metrics.rerank",
     "retrieval_scores": "sightline.metrics.retrieval",

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.errors import DataError
+from sightline.metrics.camera_rule import CameraRule
 from sightline.metrics.classification import Counts, Floats
 from sightline.metrics.ranking import RankingSettings, Scores, rank_relevant, scored_blocks
-from sightline.metrics.reid_protocol import ReidProtocol
 from sightline.metrics.retrieval import average_precision, first_ranks
 from sightline.metrics.same_code import same_code
 from sightline.metrics.vectors import Vectors, check_vectors
@@ -56,7 +56,7 @@ class DistanceHistograms:
 def camera_pair_scores(
     queries: Vectors,
     gallery: Vectors,
-    protocol: ReidProtocol,
+    protocol: CameraRule,
     *,
     most: int = 12,
     settings: RankingSettings | None = None,
@@ -104,7 +104,7 @@ def camera_pair_scores(
 def distance_histograms(
     queries: Vectors,
     gallery: Vectors,
-    protocol: ReidProtocol,
+    protocol: CameraRule,
     *,
     bins: int = 100,
     settings: RankingSettings | None = None,
@@ -138,7 +138,7 @@ def distance_histograms(
     return DistanceHistograms(np.linspace(0, _FARTHEST, bins + 1), other, one, every - other - one)
 
 
-def _cameras(protocol: ReidProtocol) -> tuple[Counts, Counts]:
+def _cameras(protocol: CameraRule) -> tuple[Counts, Counts]:
     if protocol.cameras is None:
         raise DataError(
             "There are no pairs of cameras: the pictures have none.",

@@ -1,7 +1,7 @@
 """Scores of re-identification: CMC, mAP and mINP under the camera rule, from ranks of matches.
 
 Q queries, N gallery pictures, D numbers in each vector, B queries of one block. A match is a
-gallery picture of the query's identity that ``reid_protocol`` does not leave out. All scores are
+gallery picture of the query's identity that ``camera_rule`` does not leave out. All scores are
 kept for each query, so that means and their intervals (``grouped_means``) need no second look.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline.errors import DataError
+from sightline.metrics.camera_rule import CameraRule
 from sightline.metrics.classification import Counts, Floats
 from sightline.metrics.ranking import (
     RankBlock,
@@ -22,7 +23,6 @@ from sightline.metrics.ranking import (
     rank_relevant,
     ranks_of_distances,
 )
-from sightline.metrics.reid_protocol import ReidProtocol
 from sightline.metrics.retrieval import average_precision, first_ranks, relevant_counts
 from sightline.metrics.vectors import Vectors
 
@@ -96,7 +96,7 @@ class ReidScores:
 def reid_scores(
     queries: Vectors,
     gallery: Vectors,
-    protocol: ReidProtocol,
+    protocol: CameraRule,
     *,
     ranks: Sequence[int] = (1, 5, 10),
     settings: RankingSettings | None = None,
@@ -108,11 +108,11 @@ def reid_scores(
     DataError where no query has a match.
 
     >>> import numpy as np
-    >>> from sightline.metrics.reid_protocol import reid_protocol
+    >>> from sightline.metrics.camera_rule import camera_rule
     >>> found = reid_scores(
     ...     np.array([[1.0, 0.0]]),
     ...     np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]),
-    ...     reid_protocol([7], [7, 3, 7], query_cameras=[0], gallery_cameras=[0, 1, 1]),
+    ...     camera_rule([7], [7, 3, 7], query_cameras=[0], gallery_cameras=[0, 1, 1]),
     ...     ranks=(1, 2),
     ... )
     >>> found.first_rank.tolist(), found.mean("rank_2"), found.mean("average_precision")
@@ -131,7 +131,7 @@ def reid_scores(
 
 def reid_scores_of_distances(
     blocks: Iterable[tuple[Counts, Scores]],
-    protocol: ReidProtocol,
+    protocol: CameraRule,
     *,
     ranks: Sequence[int] = (1, 5, 10),
     settings: RankingSettings | None = None,

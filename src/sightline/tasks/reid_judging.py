@@ -18,8 +18,7 @@ from sightline.data.reid_protocol import (
     require_answerable,
 )
 from sightline.errors import ConfigError
-from sightline.metrics.reid_protocol import ReidProtocol as CameraRule
-from sightline.metrics.reid_protocol import reid_protocol as camera_rule
+from sightline.metrics.camera_rule import CameraRule, camera_rule
 from sightline.tasks.reid_config import ReidConfig
 
 Floats = npt.NDArray[np.float32]

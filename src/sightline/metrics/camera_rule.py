@@ -20,7 +20,7 @@ SameCamera = Literal["filter", "keep", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
-class ReidProtocol:
+class CameraRule:
     """Who is in each picture, and which gallery pictures are left out for which query."""
 
     query_labels: Counts
@@ -37,7 +37,7 @@ class ReidProtocol:
     """(Q,) the gallery row that is the query's own picture, -1 where there is none."""
 
 
-def reid_protocol(
+def camera_rule(
     query_labels: npt.ArrayLike,
     gallery_labels: npt.ArrayLike,
     *,
@@ -45,7 +45,7 @@ def reid_protocol(
     gallery_cameras: npt.ArrayLike | None = None,
     same_camera: SameCamera = "auto",
     query_rows: npt.ArrayLike | None = None,
-) -> ReidProtocol:
+) -> CameraRule:
     """Return what is relevant and what is left out, from whole numbers for identity and camera.
 
     ``filter`` drops a gallery picture for a query of the same identity and the same camera, the
@@ -60,7 +60,7 @@ def reid_protocol(
     Raises DataError where lengths differ, cameras are missing that ``filter`` needs or are given
     for one side only, or a query's own row is another identity or camera.
 
-    >>> found = reid_protocol(
+    >>> found = camera_rule(
     ...     [1, 2], [1, 1, 2], query_cameras=[0, 0], gallery_cameras=[0, 1, 1]
     ... )
     >>> found.same_camera, (found.exclude[0][0] == found.exclude[1]).tolist()
@@ -80,7 +80,7 @@ def reid_protocol(
         if cameras is not None:
             _check_same(rows, *cameras, "camera")
         codes = _with_own_rows(codes, rows)
-    return ReidProtocol(asked, held, codes, rule, cameras, rows)
+    return CameraRule(asked, held, codes, rule, cameras, rows)
 
 
 def _cameras(
