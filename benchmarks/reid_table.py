@@ -25,7 +25,8 @@ def write_page(cells: list[dict[str, Any]], *, rungs: list[str], beside: str, na
     first = cells[0]["scores"]
     lines = ["# Re-identification: the ablation ladder", ""]
     lines += [f"Written by `benchmarks/reid_ladder.py`; single values are in `{name}.json`.", ""]
-    lines += [f"{first['protocol']['said']}.", ""]
+    said = first["protocol"]["said"]
+    lines += [f"{said[0].upper()}{said[1:]}.", ""]
     lines += _ladder(by_rung, shown)
     learnt = [one for one in shown if not one.endswith("re-ranking")]
     comparison = _gain(by_rung, beside, learnt[-1])
@@ -135,5 +136,5 @@ def _conditions(by_rung: dict[str, list[dict[str, Any]]], shown: list[str]) -> l
         f"- Settings of the last rung: `{' '.join(shared)}`.",
         "- The epoch is chosen by mAP on identities carved from train; test is read once, at the "
         "end of each run.",
-        f"- {seconds:.0f} s for a run, on {machine()}.",
+        f"- {seconds:.0f} s for a run on one core of {machine()['cpu']}.",
     ]
