@@ -11,8 +11,8 @@ import torch
 from reid_problem import distances, market
 from retrieval_metrics_vectors import PeakMemory
 
-from sightline.metrics.camera_rule import camera_rule
 from sightline.metrics.reid import reid_scores, reid_scores_of_distances
+from sightline.metrics.same_camera import camera_rule
 
 _BLOCK = 1024
 

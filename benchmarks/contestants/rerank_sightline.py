@@ -12,7 +12,7 @@ import torch
 from reid_problem import market
 from retrieval_metrics_vectors import PeakMemory
 
-from sightline.metrics.rerank import rerank
+from sightline.metrics.reranking import rerank
 
 
 def main(queries: int, gallery: int, size: int, kept: str) -> None:

@@ -280,5 +280,7 @@ def test_public_names_are_the_same_things_at_home() -> None:
     assert sorted(sightline.metrics.__all__) == sorted(sightline.metrics._HOMES)
     for name in sightline.metrics.__all__:
         assert getattr(sightline.metrics, name).__name__ == name
+        # Importing a module of that name would put it in the function's place.
+        assert not sightline.metrics._HOMES[name].endswith(f".{name}")
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = sightline.metrics.no_such_name

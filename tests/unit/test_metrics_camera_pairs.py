@@ -9,9 +9,9 @@ import pytest
 
 from sightline.errors import DataError
 from sightline.metrics.camera_pairs import camera_pair_scores, distance_histograms
-from sightline.metrics.camera_rule import CameraRule, camera_rule
 from sightline.metrics.ranking import RankingSettings
 from sightline.metrics.reid import reid_scores
+from sightline.metrics.same_camera import CameraRule, camera_rule
 
 
 def problem(seed: int, *, q: int = 40, n: int = 90) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from sightline.errors import DataError
-from sightline.metrics.camera_rule import camera_rule
 from sightline.metrics.query_expansion import expand_queries
 from sightline.metrics.ranking import RankingSettings
 from sightline.metrics.reid import reid_scores
+from sightline.metrics.same_camera import camera_rule
 
 
 def slow(

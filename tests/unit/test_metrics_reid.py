@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.errors import DataError
-from sightline.metrics.camera_rule import CameraRule, camera_rule
 from sightline.metrics.grouped_means import mean_estimate
 from sightline.metrics.ranking import RankBlock, RankingSettings
 from sightline.metrics.reid import (
@@ -20,6 +19,7 @@ from sightline.metrics.reid import (
     reid_scores_of_distances,
     reid_scores_of_ranks,
 )
+from sightline.metrics.same_camera import CameraRule, camera_rule
 
 FIELDS = ("first_rank", "relevant", "ranked", "average_precision", "inverse_penalty")
 

@@ -10,10 +10,10 @@ import pytest
 
 from sightline.errors import DataError
 from sightline.metrics.all_neighbours import all_neighbours
-from sightline.metrics.camera_rule import camera_rule
 from sightline.metrics.ranking import RankingSettings
 from sightline.metrics.reid import reid_scores, reid_scores_of_distances
-from sightline.metrics.rerank import rerank
+from sightline.metrics.reranking import rerank
+from sightline.metrics.same_camera import camera_rule
 from sightline.metrics.stacked_vectors import StackedVectors
 
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
         compute_auroc,
         compute_auroc_per_class,
     )
-    from sightline.metrics.camera_rule import camera_rule
     from sightline.metrics.grouped_means import mean_estimate
     from sightline.metrics.pixel_scores import compute_aupro, compute_pixel_auroc
     from sightline.metrics.query_expansion import expand_queries
     from sightline.metrics.ranking import rank_relevant
     from sightline.metrics.reid import reid_scores
     from sightline.metrics.reliability import fit_reliability
-    from sightline.metrics.rerank import rerank
+    from sightline.metrics.reranking import rerank
     from sightline.metrics.retrieval import retrieval_scores
+    from sightline.metrics.same_camera import camera_rule
     from sightline.metrics.visualization import plot_confusion_matrix, plot_roc_curve
     from sightline.metrics.voting import weighted_vote
 
@@ -57,9 +57,9 @@ _HOMES = {
     "plot_confusion_matrix": "sightline.metrics.visualization",
     "plot_roc_curve": "sightline.metrics.visualization",
     "rank_relevant": "sightline.metrics.ranking",
-    "camera_rule": "sightline.metrics.camera_rule",
+    "camera_rule": "sightline.metrics.same_camera",
     "reid_scores": "sightline.metrics.reid",
-    "rerank": "sightline.metrics.rerank",
+    "rerank": "sightline.metrics.reranking",
     "retrieval_scores": "sightline.metrics.retrieval",
     "weighted_vote": "sightline.metrics.voting",
 }

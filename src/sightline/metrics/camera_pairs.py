@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.errors import DataError
-from sightline.metrics.camera_rule import CameraRule
 from sightline.metrics.classification import Counts, Floats
 from sightline.metrics.ranking import RankingSettings, Scores, rank_relevant, scored_blocks
 from sightline.metrics.retrieval import average_precision, first_ranks
+from sightline.metrics.same_camera import CameraRule
 from sightline.metrics.same_code import same_code
 from sightline.metrics.vectors import Vectors, check_vectors
 

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline.errors import DataError
-from sightline.metrics.camera_rule import CameraRule
 from sightline.metrics.classification import Counts, Floats
 from sightline.metrics.ranking import (
     RankBlock,
@@ -24,6 +23,7 @@ from sightline.metrics.ranking import (
     ranks_of_distances,
 )
 from sightline.metrics.retrieval import average_precision, first_ranks, relevant_counts
+from sightline.metrics.same_camera import CameraRule
 from sightline.metrics.vectors import Vectors
 
 _NAMES = ("first_rank", "relevant", "ranked", "average_precision", "inverse_penalty")
@@ -108,7 +108,7 @@ def reid_scores(
     DataError where no query has a match.
 
     >>> import numpy as np
-    >>> from sightline.metrics.camera_rule import camera_rule
+    >>> from sightline.metrics.same_camera import camera_rule
     >>> found = reid_scores(
     ...     np.array([[1.0, 0.0]]),
     ...     np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]),

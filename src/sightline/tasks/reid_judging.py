@@ -18,7 +18,7 @@ from sightline.data.reid_protocol import (
     require_answerable,
 )
 from sightline.errors import ConfigError
-from sightline.metrics.camera_rule import CameraRule, camera_rule
+from sightline.metrics.same_camera import CameraRule, camera_rule
 from sightline.tasks.reid_config import ReidConfig
 
 Floats = npt.NDArray[np.float32]

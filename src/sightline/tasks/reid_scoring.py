@@ -18,7 +18,7 @@ from sightline.metrics.intervals import Estimate
 from sightline.metrics.neighbourhood import neighbourhood_loss
 from sightline.metrics.query_expansion import expand_queries
 from sightline.metrics.reid import ReidScores, reid_scores, reid_scores_of_distances
-from sightline.metrics.rerank import rerank
+from sightline.metrics.reranking import rerank
 from sightline.tasks.reid_config import ReidConfig
 from sightline.tasks.reid_evidence import find_evidence
 from sightline.tasks.reid_judging import Floats, Judged, in_order_of_distance, judge, unit_rows
