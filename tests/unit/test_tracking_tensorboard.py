@@ -146,7 +146,9 @@ def test_model_is_named_once_and_only_when_finished(
         tags = events(folder).Tags()["tensors"]
         found = events(folder).Tensors("model/text_summary") if "model/text_summary" in tags else []
         assert len(found) == times
-    assert events(folder).Tensors("status/text_summary")[0].tensor_proto.string_val == [b"failed"]
+    # Files of one second are read in the order of their names, which is not that of their making.
+    said = {one.tensor_proto.string_val[0] for one in events(folder).Tensors("status/text_summary")}
+    assert said == {b"failed", b"finished"}
 
 
 def test_steps_within_epochs_come_in_their_order(
