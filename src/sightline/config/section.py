@@ -22,3 +22,7 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    def _is_changed(self, key: str) -> bool:
+        """Whether a setting has another value than its default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)

@@ -119,9 +119,6 @@ class ReidDataConfig(DataConfig):
                 )
         return self
 
-    def _is_changed(self, key: str) -> bool:
-        return bool(getattr(self, key) != type(self).model_fields[key].default)
-
 
 def _compiled(key: str, pattern: str) -> re.Pattern[str]:
     try:

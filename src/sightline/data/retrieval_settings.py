@@ -59,6 +59,3 @@ class RetrievalDataConfig(DataConfig):
                     "leave one of them out"
                 )
         return self
-
-    def _is_changed(self, key: str) -> bool:
-        return bool(getattr(self, key) != type(self).model_fields[key].default)

@@ -54,16 +54,20 @@ class ReidTask:
                 if split == "validation":
                     require_monitored_rank(judged, config)
                 notes.append(f"{split}: {judged.protocol.said}")
-        automatic = config.train.batch_size == "auto"
-        plan = None if automatic else self.batch_plan(dataset.part("fit"), config)
-        few = len(set(dataset.part("fit").label.codes.tolist()) - {-1})
-        pictures = config.sampler.images_per_identity
-        if plan is not None and few * pictures < config.train.images_per_batch:
+        return [*notes, *self._batch_notes(dataset.part("fit"), config)]
+
+    def _batch_notes(self, samples: Manifest, config: ReidConfig) -> list[str]:
+        # `auto` is settled later, by measuring.
+        plan = None if config.train.batch_size == "auto" else self.batch_plan(samples, config)
+        if plan is None:
+            return []
+        notes, pictures = [], config.sampler.images_per_identity * _identities(samples)
+        if pictures < config.train.images_per_batch:
             notes.append(
-                f"training has {few} identities, so a batch has {few * pictures} pictures and not "
-                f"{config.train.images_per_batch}"
+                f"training has {_identities(samples)} identities, so a batch has {pictures} "
+                f"pictures and not {config.train.images_per_batch}"
             )
-        if plan is not None and plan.repeating:
+        if plan.repeating:
             notes.append(
                 f"{len(plan.repeating)} identities have fewer pictures than a batch has of each "
                 f"(sampler.images_per_identity) and repeat them: {shortened(plan.repeating)}"
@@ -75,10 +79,10 @@ class ReidTask:
         if config.sampler.kind == "shuffled":
             return None
         pictures = config.sampler.images_per_identity
-        identities = len(set(samples.label.codes.tolist()) - {-1})
+        most = config.train.images_per_batch // pictures
         return BalancedPlan(
             samples,
-            classes_per_batch=min(config.train.images_per_batch // pictures, identities),
+            classes_per_batch=min(most, _identities(samples)),
             samples_per_class=pictures,
             seed=config.project.seed,
         )
@@ -178,6 +182,10 @@ class ReidTask:
         if not (run_folder / INDEX_FOLDER).is_dir():
             return None
         return read_decision(run_folder, checkpoint, config.answer)
+
+
+def _identities(samples: Manifest) -> int:
+    return len(set(samples.label.codes.tolist()) - {-1})
 
 
 def _require_identities(samples: Manifest, config: ReidConfig) -> None:

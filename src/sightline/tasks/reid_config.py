@@ -81,8 +81,8 @@ class ReidLossConfig(Section):
     def _keys_are_used(self) -> ReidLossConfig:
         for name in ("triplet", "center", "circle"):
             part = getattr(self, name)
-            for key, field in type(part).model_fields.items():
-                if not part.weight and getattr(part, key) != field.default and key != "weight":
+            for key in sorted(type(part).model_fields.keys() - {"weight"}):
+                if not part.weight and part._is_changed(key):
                     raise ValueError(f"{name}.{key} is used only with {name}.weight above 0")
         return self
 
@@ -98,8 +98,7 @@ class ReidSamplerConfig(Section):
 
     @model_validator(mode="after")
     def _keys_are_used(self) -> ReidSamplerConfig:
-        default = type(self).model_fields["images_per_identity"].default
-        if self.kind == "shuffled" and self.images_per_identity != default:
+        if self.kind == "shuffled" and self._is_changed("images_per_identity"):
             raise ValueError("images_per_identity is not read with shuffled")
         return self
 
