@@ -68,7 +68,7 @@ def refused(cli: Any, *command: object, words: Sequence[str], code: int = 1) -> 
 
 
 def test_from_market_names_to_scores_a_gallery_and_a_page(people: Path, cli: Any) -> None:
-    done, run = run_of(cli, "--test")
+    _, run = run_of(cli, "--test")
     info = cli.json(run / "run.json")
     assert list(info["stages"]["done"]) == ["index", "val", "test"]
     assert info["data"]["test"] == 6 * CAMERAS * EACH
