@@ -31,7 +31,7 @@ from sightline.data.settings import DataConfig
 from sightline.data.splits_file import write_splits
 from sightline.data.splits_folder import class_table, totals, write_splits_folder
 from sightline.errors import DataError, UsageError
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig, TaskConfig, of_pictures
 from sightline.tasks.reid_config import ReidConfig
 from sightline.trained import TASK_CONFIGS
 
@@ -220,7 +220,7 @@ def _verdict(report: CheckReport, paint: Callable[..., str]) -> str:
     return paint(f"{facts}: fit for training", fg="green", bold=True)
 
 
-def _configured(source: str, overrides: Sequence[str]) -> TaskConfig:
+def _configured(source: str, overrides: Sequence[str]) -> PictureTaskConfig:
     path = Path(source).expanduser()
     if path.is_dir():
         source, overrides = _recipe_for(path), [f"data.root={path}", *overrides]
@@ -230,6 +230,7 @@ def _configured(source: str, overrides: Sequence[str]) -> TaskConfig:
         source, overrides = RECIPE, [source, *overrides]
     config = load_config(source, overrides, tasks=TASK_CONFIGS)
     assert isinstance(config, TaskConfig)
+    config = of_pictures(config)
     if config.data.source == "none":
         raise UsageError(
             "Nothing says which data is meant.",

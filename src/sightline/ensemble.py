@@ -97,7 +97,7 @@ def _weighted(sources: Sequence[Source], *, device: str) -> tuple[Floats, dict[s
     weights /= weights.sum()
     uniform = np.full(len(sources), 1 / len(sources))
     return weights, {
-        "split": "oof" if sources[0].config.data.valid_fold == "all" else "val",
+        "split": "oof" if sources[0].config.data.trains_every_fold else "val",
         "n": len(samples),
         "uniform_nll": mixture_loss(likelihoods, uniform),
         "weighted_nll": mixture_loss(likelihoods, weights),
@@ -140,7 +140,7 @@ def _held_out_by_all(sources: Sequence[Source], predictors: Sequence[Predictor])
 
 def _judged_by(source: Source) -> Manifest:
     """The samples a run is validated on; for all folds everything but the test."""
-    split = "fit" if source.config.data.valid_fold == "all" else "val"
+    split = "fit" if source.config.data.trains_every_fold else "val"
     verify = source.config.data.verify_files
     samples = read_splits(source.run.path / SPLITS_FILE, verify=verify)
     return samples.select(samples.rows(split))
@@ -163,12 +163,12 @@ def _likelihoods(predictor: Predictor, samples: Manifest) -> Floats:
 def _note_different_validation(sources: Sequence[Source], say: Callable[[str], object]) -> None:
     """Say which validation samples only some members can judge."""
     first = sources[0]
-    if first.config.data.valid_fold == "all":
+    if first.config.data.trains_every_fold:
         return
     learnt = {
         one
         for source in sources[1:]
-        if source.config.data.valid_fold != "all"
+        if not source.config.data.trains_every_fold
         for one in source.ids("fit") & first.ids("val")
     }
     if learnt:
@@ -180,6 +180,6 @@ def _note_different_validation(sources: Sequence[Source], say: Callable[[str], o
 
 
 def _described(source: Source) -> str:
-    if source.config.data.valid_fold == "all":
-        return f"all {source.config.data.folds} folds"
+    if source.config.data.trains_every_fold:
+        return f"all {source.config.data.fold_count} folds"
     return f"{len(source.ids('val'))} validation samples"

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from sightline.data.manifest import Manifest
 from sightline.errors import DataError
-from sightline.experiment import images_of, read_dataset
+from sightline.experiment import open_samples, read_dataset
+from sightline.experiment.samples import Samples
 from sightline.runs import History, RunFolder, write_atomically
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig, TaskConfig
 from sightline.tasks.task import Result, Truth
 from sightline.trained.out_of_fold import write_array, write_out_of_fold
 from sightline.trained.predictor import Predictor, create_predictor
@@ -44,7 +45,7 @@ def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
     )
     config = predictor.config
     dataset = read_dataset(run, config)
-    out_of_fold = split == "val" and config.data.valid_fold == "all"
+    out_of_fold = split == "val" and config.data.trains_every_fold
     parts = predictor.task.test_splits if split == "test" else (split,)
     samples = dataset.part(*(("fit",) if out_of_fold else parts))
     if not len(samples):
@@ -54,25 +55,27 @@ def evaluate_run(  # noqa: PLR0913 (what may be said on the command line)
             where=run.path / "splits.csv",
             remedy=f"train with data.{split}_fraction above 0, or name the split in the data",
         )
-    used, raw = predictor.answer(
-        samples, lambda rows, member: images_of(rows, member)[0], held_out=split == "val"
-    )
+    used, raw = predictor.answer(samples, _opened, held_out=split == "val")
+    companions = predictor.task.companions(dataset, parts, config)
+    outputs = [used]
+    if companions is not None and len(companions):
+        outputs.append(predictor.answer(companions, _opened)[0])
     if split == "test":
         run.record_test_read(predictor.describe()["checkpoint"], command)
-    truth = Truth(samples, dataset.class_names, _units(samples, config), predictor.decision)
-    result = predictor.task.evaluate([used], truth, config)
-    _write(
-        run,
-        split,
-        result,
-        predictor,
-        paths=dict(zip(map(str, samples.id), shown_paths(samples, run), strict=True)),
+    truth = Truth(
+        samples, dataset.class_names, _units(samples, config), predictor.decision, companions
     )
+    result = predictor.task.evaluate(outputs, truth, config)
+    _write(run, split, result, predictor, samples)
     if "logits" in raw:
         write_array(run.predictions / f"{split}.logits.npy", raw["logits"])
     if out_of_fold and not predictor.is_ensemble:
         write_out_of_fold(run, samples, raw, result.as_dict()["headline"])
     return result
+
+
+def _opened(samples: Manifest, config: TaskConfig) -> Samples:
+    return open_samples(samples, config)[0]
 
 
 def shown_paths(manifest: Manifest, run: RunFolder) -> list[str]:
@@ -95,11 +98,14 @@ def _units(manifest: Manifest, config: TaskConfig) -> npt.NDArray[np.int64] | No
 
 
 def _write(
-    run: RunFolder, split: str, result: Result, predictor: Predictor, *, paths: dict[str, str]
+    run: RunFolder, split: str, result: Result, predictor: Predictor, samples: Manifest
 ) -> None:
     columns, rows = result.rows()
-    with_paths = [[row[0], paths[str(row[0])], *row[1:]] for row in rows]
-    table = [[columns[0], "path", *columns[1:]], *with_paths]
+    table = [columns, *rows]
+    if isinstance(predictor.config, PictureTaskConfig):
+        paths = dict(zip(map(str, samples.id), shown_paths(samples, run), strict=True))
+        with_paths = [[row[0], paths[str(row[0])], *row[1:]] for row in rows]
+        table = [[columns[0], "path", *columns[1:]], *with_paths]
     write_atomically(run.predictions / f"{split}.csv", as_csv(table))
     if arrays := result.arrays():
         content = io.BytesIO()
@@ -115,7 +121,7 @@ def _write(
     History(run.metrics_file).append(
         {
             "event": "evaluate",
-            "fold": predictor.config.data.valid_fold if predictor.config.data.folds else None,
+            "fold": predictor.config.data.held_out_fold,
             "split": split,
             "epoch": epoch,
             "n": scores["n"],

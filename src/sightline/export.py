@@ -14,14 +14,17 @@ import torch
 
 from sightline.data.manifest import Manifest
 from sightline.data.splits_file import read_splits
+from sightline.data.vector_samples import VectorRows
 from sightline.errors import DataError, RunError, UsageError
-from sightline.experiment import SPLITS_FILE, images_of, loader_for
+from sightline.experiment import SPLITS_FILE, open_samples
+from sightline.experiment.samples import picture_loader
 from sightline.exporting.description import (
     FORMAT,
     as_metadata,
     embedding_of,
     input_of,
     outputs_of,
+    vector_input_of,
     versions,
 )
 from sightline.exporting.graph import graph_of, onnx_bytes, opset_of, require_packages
@@ -32,6 +35,7 @@ from sightline.metrics.calibrators import IDENTITY, Calibrator
 from sightline.runs import RunFolder, file_hash, write_atomically
 from sightline.runs.plain import to_json
 from sightline.tasks.classification_result import softmax
+from sightline.tasks.config import of_pictures
 from sightline.trained import TrainedModel, load_trained
 from sightline.trained.predictor import Predictor, create_predictor
 
@@ -86,20 +90,20 @@ def export_run(
     calibrator = _calibrator(predictor)
     if predictor.tta != "none":
         say(f"the run answers with the mean of test views ({predictor.tta}); the file with one")
-    images, samples, about_input = _pictures(run, trained, settings.samples)
+    seen, samples, about_input = _samples(run, trained, settings.samples)
     answers = trained.task.answers
-    expected = _expected(trained.model, answers, images, calibrator)
+    expected = _expected(trained.model, answers, seen, calibrator)
     description = _describe(run, trained, expected, about_input)
     graph = graph_of(trained.model, answers, calibrator)
     content = onnx_bytes(
         graph,
-        torch.from_numpy(np.resize(images, (2, *images.shape[1:]))),
+        torch.from_numpy(np.resize(seen, (2, *seen.shape[1:]))),
         opset=settings.opset,
         about=as_metadata(description),
     )
     parity = compare(
         open_session(content),
-        images,
+        seen,
         expected,
         ids=[str(one) for one in samples.id],
         split=samples.split_text(0),
@@ -172,10 +176,10 @@ def _calibrator(predictor: Predictor) -> Any:
     return None if found == IDENTITY else found
 
 
-def _pictures(
+def _samples(
     run: RunFolder, trained: TrainedModel, count: int
-) -> tuple[npt.NDArray[np.uint8], Manifest, dict[str, Any]]:
-    """Pictures (N, 3, H, W) as the model sees them, their samples, and how they became that.
+) -> tuple[npt.NDArray[Any], Manifest, dict[str, Any]]:
+    """Samples (N, ...) as the model sees them, which they are, and how they became that.
 
     They are spread evenly over val, or over fit where there is no val.
     """
@@ -183,29 +187,33 @@ def _pictures(
     every = read_splits(run.path / SPLITS_FILE, verify=False)
     rows = every.rows("val") if len(every.rows("val")) else every.rows("fit")
     spread = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    images, _ = images_of(every.select(rows[spread]), config)
-    if not len(images):
+    content, _ = open_samples(every.select(rows[spread]), config)
+    if not len(content):
         raise DataError(
-            "The run has no pictures to compare the exported model with.",
+            "The run has no samples to compare the exported model with.",
             expected="samples of val or fit that can be decoded",
             where=run.path / SPLITS_FILE,
         )
-    loader = loader_for(images, config, device=torch.device("cpu"), training=False)
+    if isinstance(content, VectorRows):
+        vectors = content.read()
+        return vectors, content.manifest, vector_input_of(vectors, normalize=content.normalize)
+    loader = picture_loader(content, config, device=torch.device("cpu"), training=False)
     seen = torch.cat([batch.images for batch in loader]).contiguous().numpy()
-    about = input_of(seen, fit=config.data.fit, shorter_side=images.shorter_side)
-    return seen, images.manifest, about
+    fit = of_pictures(config).data.fit
+    about = input_of(seen, fit=fit, shorter_side=content.shorter_side)
+    return seen, content.manifest, about
 
 
 @torch.no_grad()
 def _expected(
     model: torch.nn.Module,
     answers: str,
-    images: npt.NDArray[np.uint8],
+    samples: npt.NDArray[Any],
     calibrator: Calibrator | None,
 ) -> Arrays:
-    """What the trained model says of the images, by the names that the file gives its outputs."""
-    output = model.eval()(torch.from_numpy(images))
-    if answers == "neighbours":
+    """What the trained model says of the samples, by the names that the file gives its outputs."""
+    output = model.eval()(torch.from_numpy(samples))
+    if answers in ("neighbours", "vectors"):
         return {"embeddings": output.float().numpy()}
     if answers == "scores":
         return {"score": output.score.float().numpy(), "map": output.map.float().numpy()}
@@ -235,7 +243,7 @@ def _describe(
     }
     if trained.task.answers == "probabilities":
         described["class_names"] = list(trained.class_names)
-    elif trained.task.answers == "neighbours":
+    elif trained.task.answers in ("neighbours", "vectors"):
         described["embedding"] = embedding_of(expected["embeddings"])
     else:
         limits = trained.task.read_decision(run.path, trained.checkpoint, trained.config)

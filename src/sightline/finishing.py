@@ -11,7 +11,7 @@ from sightline.indexing import index_run
 from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, log
 from sightline.submission import write_submission
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import TaskConfig, of_pictures
 from sightline.threshold import set_thresholds
 from sightline.trained.calibrated import read_calibration
 
@@ -71,7 +71,7 @@ def _method(run: RunFolder) -> str:
 
 def _submit(run: RunFolder, config: TaskConfig, *, say: Say) -> None:
     """Write the submission that the `data` section describes."""
-    data, infer = config.data, getattr(config, "infer", None)
+    data, infer = of_pictures(config).data, getattr(config, "infer", None)
     if data.sample_csv is None:
         say("submission: none, since data.sample_csv names no sample submission")
         return

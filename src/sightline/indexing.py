@@ -21,7 +21,7 @@ from sightline.experiment import images_of, read_dataset
 from sightline.runs import RunFolder, file_hash
 from sightline.search.settings import IndexSettings
 from sightline.search.writer import GalleryWriter
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import TaskConfig, of_pictures
 from sightline.tasks.retrieval_decision import INDEX_FOLDER
 from sightline.tasks.task import GalleryTask
 from sightline.trained import TASK_CONFIGS, require_answers, run_config
@@ -92,13 +92,14 @@ def index_source(  # noqa: PLR0913 (what may be said on the command line)
     samples = read_manifest(data)
 
     def opened(rows: Manifest, member: TaskConfig) -> Images:
-        read = member.data.model_copy(update={"on_bad_image": "error", "cache": "off"})
-        size, folder = member.train.img_size, member.data.cache_dir or cache_folder()
+        config = of_pictures(member)
+        read = config.data.model_copy(update={"on_bad_image": "error", "cache": "off"})
+        size, folder = config.train.img_size, config.data.cache_dir or cache_folder()
         return open_images(rows, read, size=size, cache_dir=folder, say=lambda _: None)[0]
 
     paths = [str(samples.file(row)) for row in range(len(samples))]
     with every_bad_file_named(
-        samples, shorter_side=size_of(predictor.config.train.img_size).shorter
+        samples, shorter_side=size_of(of_pictures(predictor.config).train.img_size).shorter
     ):
         _write(target, predictor, samples, opened, settings=settings, paths=paths)
     say(f"index {target}: {_in_words(samples)}")

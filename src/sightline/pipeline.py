@@ -16,7 +16,7 @@ from sightline.finishing import finish_stages
 from sightline.resume import Resume, find_unfinished, resumed_config
 from sightline.runs import RunFolder, find_run, log, publish_latest
 from sightline.submission import find_pictures, read_sample
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import TaskConfig, of_pictures
 from sightline.trained import TASK_CONFIGS, run_config
 from sightline.trained.calibrated import CALIBRATION_FILE
 
@@ -143,18 +143,18 @@ def _configured(request: Request) -> TaskConfig:
         request.say(
             f"note: --mode {plan.mode} changes nothing, since {request.source} sets every key"
         )
-    if plan.mode == "full-pipeline" and config.data.folds:
-        if request.say is not None and config.data.valid_fold not in (0, "all"):
+    if plan.mode == "full-pipeline" and config.data.fold_count:
+        fold = config.data.held_out_fold
+        if request.say is not None and fold not in (0, "all"):
             request.say(
-                f"note: --mode full-pipeline trains every fold, not data.valid_fold="
-                f"{config.data.valid_fold} alone"
+                f"note: --mode full-pipeline trains every fold, not data.valid_fold={fold} alone"
             )
         config = request.load(plan.recipe, data__valid_fold="all")
-    data = config.data
-    if plan.stages.submit and data.sample_csv is not None:
+    if plan.stages.submit and (sample_csv := of_pictures(config).data.sample_csv) is not None:
         # Days of training are not to end with an id that has no picture.
-        sample = read_sample(data.sample_csv, config)
-        find_pictures(sample, config, images=data.image_dir_test, say=lambda text: None)
+        pictures = of_pictures(config)
+        sample, folder = read_sample(sample_csv, pictures), pictures.data.image_dir_test
+        find_pictures(sample, pictures, images=folder, say=lambda text: None)
     return config
 
 
@@ -220,7 +220,7 @@ def _apply(request: Request, run: RunFolder) -> RunFolder:
     plan, source = request.plan, request.source or str(run.config_file)
     config = load_config(source, request.overrides, tasks=TASK_CONFIGS)
     assert isinstance(config, TaskConfig)
-    if config.data.sample_csv is None:
+    if of_pictures(config).data.sample_csv is None:
         raise UsageError(
             "Nothing says what to predict, and --skip-training leaves nothing else to do.",
             expected="a sample submission: data.sample_csv=FILE data.image_dir_test=FOLDER",

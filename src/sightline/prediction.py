@@ -19,7 +19,7 @@ from sightline.errors import DataError, RunError, UsageError
 from sightline.evaluation import as_csv
 from sightline.reports.overlays import write_overlays
 from sightline.runs import RunFolder, file_hash, write_atomically
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import TaskConfig, of_pictures
 from sightline.tasks.retrieval_decision import RetrievalDecision, open_other_gallery
 from sightline.trained import require_answers
 from sightline.trained.acceptance import Table, find_acceptance, in_words, with_bins
@@ -101,19 +101,22 @@ def predict_samples(
     def opened(rows: Manifest, config: TaskConfig) -> Images:
         # Pictures that are looked at once are not worth keeping; more often, they are.
         changes = {"on_bad_image": "error"} | ({"cache": "off"} if once else {})
-        settings = config.data.model_copy(update=changes)
-        size, folder = config.train.img_size, config.data.cache_dir or cache_folder()
+        pictures = of_pictures(config)
+        settings = pictures.data.model_copy(update=changes)
+        size, folder = pictures.train.img_size, pictures.data.cache_dir or cache_folder()
         return open_images(rows, settings, size=size, cache_dir=folder, say=note)[0]
 
     with every_bad_file_named(
-        samples, shorter_side=size_of(predictor.config.train.img_size).shorter
+        samples, shorter_side=size_of(of_pictures(predictor.config).train.img_size).shorter
     ):
         used, _ = predictor.answer(samples, opened)
     class_names = tuple(predictor.run.info["data"]["classes"])
     table = predictor.task.predict([used], class_names, decision)
     if heat_maps is not None:
         files = [samples.file(row) for row in range(len(samples))]
-        drawn = write_overlays(heat_maps, files, used["maps"], predictor.config.data.fit)
+        drawn = write_overlays(
+            heat_maps, files, used["maps"], of_pictures(predictor.config).data.fit
+        )
         rows = [[*row, str(file)] for row, file in zip(table[1], drawn, strict=True)]
         table = [*table[0], "heat_map"], rows
     return with_bins(table, threshold)

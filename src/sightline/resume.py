@@ -12,9 +12,10 @@ from sightline.config import compare_configs, plain_tree
 from sightline.errors import ConfigError, RunError
 from sightline.experiment.stages import pending
 from sightline.runs import RunFolder, displayed_status, find_run, list_runs, process_identity
+from sightline.tasks.compress_config import CompressConfig
 from sightline.tasks.config import TaskConfig
 from sightline.trained import run_config
-from sightline.training.settings import DEFAULT_EFFECTIVE_BATCH
+from sightline.training.settings import DEFAULT_EFFECTIVE_BATCH, PictureTrainConfig
 
 UNCHANGEABLE = ("task", "project", "data", "model", "train.optimizer", "train.scheduler")
 """Settings and sections that a run is made of: its splits, its weights, its optimizer's state."""
@@ -82,7 +83,7 @@ def resumed_config(run: RunFolder, given: TaskConfig, *, anyway: Sequence[str] =
             remedy="resume one of the runs it was made of; see `sightline list`",
         )
     saved = run_config(run)
-    given = _with_found_batch(given, saved)
+    given = _with_found_size(_with_found_batch(given, saved), saved)
     _require_settings(anyway, given)
     differences = compare_configs(plain_tree(saved), plain_tree(given))
     refused = [
@@ -124,6 +125,8 @@ def resumed_config(run: RunFolder, given: TaskConfig, *, anyway: Sequence[str] =
 def _with_found_batch(given: TaskConfig, saved: TaskConfig) -> TaskConfig:
     """The configuration with the saved numbers in the place of `auto`, if they make its batch."""
     auto, found = given.train, saved.train
+    if not isinstance(auto, PictureTrainConfig) or not isinstance(found, PictureTrainConfig):
+        return given
     if auto.batch_size != "auto" or found.batch_size == "auto":
         return given
     effective = auto.effective_batch_size or DEFAULT_EFFECTIVE_BATCH
@@ -132,6 +135,16 @@ def _with_found_batch(given: TaskConfig, saved: TaskConfig) -> TaskConfig:
     keys = ("batch_size", "accumulate_steps", "effective_batch_size")
     numbers = {key: getattr(found, key) for key in keys}
     return given.model_copy(update={"train": auto.model_copy(update=numbers)})
+
+
+def _with_found_size(given: TaskConfig, saved: TaskConfig) -> TaskConfig:
+    """The configuration with the size of vectors that the run found, where it names none."""
+    if not isinstance(given, CompressConfig) or not isinstance(saved, CompressConfig):
+        return given
+    if given.model.input_dim is not None:
+        return given
+    model = given.model.model_copy(update={"input_dim": saved.model.input_dim})
+    return given.model_copy(update={"model": model})
 
 
 def _require_settings(names: Sequence[str], config: TaskConfig) -> None:

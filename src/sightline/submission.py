@@ -32,7 +32,7 @@ from sightline.prediction import (
     write_predictions,
 )
 from sightline.runs import RunFolder, log, write_atomically
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig, of_pictures
 from sightline.trained import require_answers, run_config
 from sightline.trained.predictor import Predictor, create_predictor
 
@@ -78,7 +78,7 @@ def write_submission(  # noqa: PLR0913 (what may be said on the command line)
     without id, and ids that come twice.
     """
     require_answers(run, "probabilities", "a submission")
-    config = run_config(run)
+    config = of_pictures(run_config(run))
     with logged(run, config, kind="infer"):
         read = read_sample(sample, config)
         if out is not None:
@@ -103,7 +103,7 @@ def write_submission(  # noqa: PLR0913 (what may be said on the command line)
     return target
 
 
-def read_sample(file: Path, config: TaskConfig) -> Sample:
+def read_sample(file: Path, config: PictureTaskConfig) -> Sample:
     """The sample submission; DataError where it has no rows, no ids, or an id twice.
 
     The columns are those of data.id_col and data.target_col; under other names, the first is the
@@ -136,7 +136,8 @@ def read_sample(file: Path, config: TaskConfig) -> Sample:
     return Sample(table, header, delimiter, id_col, target_col)
 
 
-def find_pictures(sample: Sample, config: TaskConfig, *, images: Path | None, say: Say) -> Manifest:
+def find_pictures(
+    sample: Sample, config: PictureTaskConfig, *, images: Path | None, say: Say) -> Manifest:
     """The picture of each id, in the sample's order; DataError for ids and pictures left over."""
     folder = images or config.data.image_dir_test
     setting = "data.image_dir_test" if folder == config.data.image_dir_test else "--images"
@@ -191,7 +192,7 @@ def _free_name(predictor: Predictor) -> Path:
     """
     run = predictor.run
     ensemble = "_ensemble" if len(predictor.members) > 1 else ""
-    view = predictor.config.data.augment.preset
+    view = predictor.config.data.variant
     stem = f"{run.info['name']}{ensemble}_{run.created:%Y%m%d_%H%M%S}_{view}"
     folder, number = _default_folder(run), 1
     target = folder / f"{stem}.csv"

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from sightline.config import load_config, recipe_names
-from sightline.data.dataset import Dataset, open_images, prepare_dataset
-from sightline.data.loading import ImageLoader
-from sightline.data.presets import augmentation
+from sightline.data.dataset import Dataset
 from sightline.errors import DataError
+from sightline.experiment import find_samples, loader_for, open_samples
+from sightline.experiment.samples import Loader
 from sightline.search.gallery import Gallery
 from sightline.search.index import build_index
 from sightline.tasks import TASKS
@@ -30,6 +30,7 @@ SETTINGS = {
         *("anomaly/stfpm", "model.name=resnet10t", "model.pretrained=false"),
         *("train.img_size=32", "train.lr=0.01", "data.synthetic_defects=true"),
     ),
+    "compress": ("compress/digits", "train.warmup_epochs=0"),
     "reid": (
         *("reid/digits", "model.name=test_resnet", "model.last_stride=null"),
         "train.warmup_epochs=0",
@@ -50,32 +51,23 @@ class Bench:
     def __init__(self, name: str, digits: Path, folder: Path) -> None:
         recipe, *settings = SETTINGS[name]
         settings = [*settings, f"data.digits={digits / name}"]
-        settings += ["train.batch_size=32", "data.cache=off"]
+        settings += ["train.batch_size=32"]
+        settings += [] if name == "compress" else ["data.cache=off"]
         configs = {key: task.config for key, task in TASKS.items()}
         self.config: Any = load_config(recipe, settings, tasks=configs)
         self.task = TASKS[name]
-        whole = prepare_dataset(self.config.data, seed=0)
+        whole = find_samples(self.config)
+        self.config = self.task.resolve(whole, self.config)
         rows = np.sort(np.concatenate([whole.manifest.rows(s)[:64] for s in ("fit", "val")]))
-        self.dataset = Dataset(whole.manifest.select(rows), whole.hashes[rows])
+        self.dataset = Dataset(whole.manifest.select(rows))
         self.names = whole.class_names
         self.folder = folder
         torch.manual_seed(0)
         self.model = self.task.create_model(self.config, self.names, trained=False)
 
-    def loader(self, *splits: str, training: bool) -> ImageLoader:
-        images, _ = open_images(
-            self.dataset.part(*splits),
-            self.config.data,
-            size=self.config.train.img_size,
-            cache_dir=self.folder,
-            say=print,
-        )
-        return ImageLoader(
-            images,
-            size=self.config.train.img_size,
-            batch_size=self.config.train.batch_size,
-            augment=augmentation(self.config.data.augment) if training else None,
-        )
+    def loader(self, *splits: str, training: bool) -> Loader:
+        samples, _ = open_samples(self.dataset.part(*splits), self.config)
+        return loader_for(samples, self.config, device=CPU, training=training)
 
     def trainer(self, model: Any) -> Any:
         return self.task.create_trainer(

@@ -33,6 +33,10 @@ CURVES = {
             *("train.epochs=7", "train.img_size=32", "train.lr=0.01"),
         ],
     ),
+    "compress_digits": (
+        "compress/digits",
+        ["data.digits=digits", "train.epochs=5", "train.lr=1e-3", "train.warmup_epochs=0"],
+    ),
     "reid_digits": (
         "reid/digits",
         ["data.digits=digits", "train.epochs=3", "train.lr=3e-4"],
@@ -51,10 +55,11 @@ def losses_of(recipe: str, overrides: list[str]) -> list[float]:
         *overrides,
         "train.device=cpu",
         "train.log_interval=1",
-        "data.workers=0",
         "output.exp_dir=experiments",
         "output.logs_dir=logs",
     ]
+    if not recipe.startswith("compress"):
+        settings.append("data.workers=0")
     config = load_config(
         recipe, settings, tasks={name: task.config for name, task in TASKS.items()}
     )

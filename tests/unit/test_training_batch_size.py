@@ -33,7 +33,7 @@ from sightline.training.batch_size import (
 )
 from sightline.training.memory_gauge import Gauge
 from sightline.training.runtime import random_state
-from sightline.training.settings import OutputConfig, TrainConfig, TrainerConfig
+from sightline.training.settings import OutputConfig, PictureTrainConfig, TrainerConfig
 from sightline.training.trainer import BaseTrainer
 
 CPU = torch.device("cpu")
@@ -100,20 +100,20 @@ def test_a_step_that_units_cannot_make_is_refused(effective: int, unit: int, nea
 
 
 def test_a_number_is_not_measured() -> None:
-    train = TrainConfig(batch_size=12)
+    train = PictureTrainConfig(batch_size=12)
     assert resolve_batch_size(train, lambda images: pytest.fail("measured")) == (train, [])
 
 
 def test_the_fastest_is_chosen_and_the_step_stays() -> None:
     speeds = {2: 10.0, 4: 50.0, 8: 90.0, 16: 70.0, 32: 60.0}
-    train = TrainConfig(batch_size="auto", effective_batch_size=32)
+    train = PictureTrainConfig(batch_size="auto", effective_batch_size=32)
     settled, found = resolve_batch_size(train, lambda images: fits(images, speeds[images]))
     assert (settled.batch_size, settled.accumulate_steps) == (8, 4)
     assert settled.effective_batch_size is None
     assert [one.images for one in found] == [2, 4, 8, 16, 32]
     # What is saved in the run must load again.
-    assert TrainConfig(**settled.model_dump()) == settled
-    assert TrainConfig(**train.model_dump()) == train
+    assert PictureTrainConfig(**settled.model_dump()) == settled
+    assert PictureTrainConfig(**train.model_dump()) == train
 
 
 def test_of_equally_fast_batches_the_larger_is_chosen() -> None:
@@ -127,7 +127,7 @@ def test_sizes_grow_until_one_does_not_fit() -> None:
         tried.append(images)
         return fits(images, images) if images < 16 else Measurement(images, False, why="full")
 
-    settled, found = resolve_batch_size(TrainConfig(batch_size="auto"), measure)
+    settled, found = resolve_batch_size(PictureTrainConfig(batch_size="auto"), measure)
     assert tried == [2, 4, 8, 16], "nothing larger is tried after the first that does not fit"
     assert (settled.batch_size, settled.accumulate_steps) == (8, 8), "64 images without a word"
     assert "does not fit: full" in str(found[-1])
@@ -135,27 +135,27 @@ def test_sizes_grow_until_one_does_not_fit() -> None:
 
 
 def test_nothing_that_fits_is_an_error() -> None:
-    train = TrainConfig(batch_size="auto")
+    train = PictureTrainConfig(batch_size="auto")
     with pytest.raises(TrainingError, match=r"(?s)batch of 2 images.*no room.*img_size"):
         resolve_batch_size(train, lambda images: Measurement(images, False, why="no room"))
 
 
 def test_keys_that_nothing_would_read_are_errors() -> None:
     with pytest.raises(ValidationError, match="effective_batch_size is used only"):
-        TrainConfig(effective_batch_size=64)
+        PictureTrainConfig(effective_batch_size=64)
     with pytest.raises(ValidationError, match="accumulate_steps is not read"):
-        TrainConfig(batch_size="auto", accumulate_steps=2)
+        PictureTrainConfig(batch_size="auto", accumulate_steps=2)
     for unused in ({"momentum": 0.5}, {"warmup_factor": 0.1}, {"mode": "min"}):
         with pytest.raises(ValidationError, match=f"{next(iter(unused))} is used only with"):
-            TrainConfig(**unused)
+            PictureTrainConfig(**unused)
     with pytest.raises(ValidationError, match="save_interval is used only with snapshots"):
         OutputConfig(snapshots=False, save_interval=5)
     for wrong in (0, "big", 2.5):
         with pytest.raises(ValidationError):
-            TrainConfig(batch_size=wrong)
-    assert TrainConfig(batch_size=8, accumulate_steps=2).images_per_batch == 8
+            PictureTrainConfig(batch_size=wrong)
+    assert PictureTrainConfig(batch_size=8, accumulate_steps=2).samples_per_batch == 8
     with pytest.raises(TrainingError, match="not settled"):
-        _ = ClassifyTrainConfig(batch_size="auto").images_per_batch
+        _ = ClassifyTrainConfig(batch_size="auto").samples_per_batch
 
 
 def test_real_steps_are_measured_and_random_numbers_untouched(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from sightline.training.batch_size import StepMeter, resolve_batch_size
-from sightline.training.settings import TrainConfig, TrainerConfig
+from sightline.training.settings import PictureTrainConfig, TrainerConfig
 from sightline.training.trainer import BaseTrainer
 
 torch.set_num_threads(1)
@@ -252,7 +252,7 @@ size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 500 * 2**20, resource.RLIM_INFINITY))
 measure = StepMeter(make, lambda n: torch.zeros(n, 1), effective=134, device=torch.device("cpu"))
 measure._expected_growth = lambda images: 0.0
-train = TrainConfig(batch_size="auto", effective_batch_size=134)
+train = PictureTrainConfig(batch_size="auto", effective_batch_size=134)
 settled, found = resolve_batch_size(train, measure)
 for one in found:
     print(one)

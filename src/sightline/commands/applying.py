@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from sightline.commands.options import (
     typed_options,
 )
 from sightline.errors import UsageError
+
+if TYPE_CHECKING:
+    from sightline.runs import RunFolder
 
 TTA = click.option(
     "--tta", type=click.Choice(["none", "flip", "essential", "comprehensive"]), default=None,
@@ -86,7 +89,9 @@ def evaluate(
 @click.command()
 @RUN
 @click.argument("inputs", nargs=-1)
-@click.option("--out", type=FILE, default=None, help="A .csv or .json file.")
+@click.option(
+    "--out", type=FILE, default=None, help="A .csv or .json file; of vectors .npy or .csv."
+)
 @click.option("--sample", type=FILE, default=None,
               help="A sample submission: answer its ids, in its order.")  # fmt: skip
 @click.option("--images", type=FILE, default=None, help="The folder of the sample's images.")
@@ -104,13 +109,14 @@ def evaluate(
 @DEVICE
 @EXP_DIR_OPTION
 def predict(run: str, inputs: tuple[str, ...], source: str | None, **options: Any) -> None:
-    """Write a trained run's answers for images, folders of images, or a CSV that lists them.
+    """Write a run's answers for images, folders of images, a CSV of images, or tables of vectors.
 
     \b
     Examples:
       sightline predict latest new_photos --out predictions.csv
       sightline predict latest parts --out scores.csv --heat-maps seen
       sightline predict latest photos --out answers.csv --index gallery
+      sightline predict latest vectors.npy --out shorter.npy
       sightline predict latest --sample sample_submission.csv --images test
       sightline predict --config infer.yaml infer.tta=flip
     """
@@ -184,17 +190,34 @@ def _predict_inputs(run: str, inputs: tuple[str, ...], options: dict[str, Any]) 
         )
     if not inputs:
         raise click.MissingParameter(param_hint="'INPUTS...'", param_type="argument")
-    out, exp_dir = options.pop("out"), options.pop("exp_dir")
+    out, folder = options.pop("out"), find(run, options.pop("exp_dir"))
     if out is None:
         raise click.MissingParameter(param_hint="'--out'", param_type="option")
     del options["sample"]
-    refuse_overwriting(out, [Path(name) for name in inputs])
+    files = [Path(name) for name in inputs]
+    refuse_overwriting(out, files)
+    if folder.info.get("task") == "compress":
+        _encode(folder, files, out, options)
+        return
     require_writable(out)
-    columns, rows = predict_files(
-        find(run, exp_dir), [Path(name) for name in inputs], **options, say=say
-    )
+    columns, rows = predict_files(folder, files, **options, say=say)
     write_predictions(out, columns, rows)
     click.echo(f"{len(rows)} predictions in {out}")
+
+
+def _encode(run: RunFolder, files: list[Path], out: Path, options: dict[str, Any]) -> None:
+    """Write the shorter vectors of tables; UsageError for options that only pictures have."""
+    from sightline.encoding import encode_files
+
+    read = {name: options.pop(name) for name in ("checkpoint", "device")}
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is not for runs that compress vectors.",
+            remedy="leave it out: sightline predict RUN VECTORS --out FILE.npy",
+        )
+    count, width = encode_files(run, files, out, **read)
+    click.echo(f"{count} vectors of {width} numbers in {out}")
 
 
 @click.command("infer-config")

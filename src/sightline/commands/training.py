@@ -15,10 +15,11 @@ from sightline.commands.options import (
 )
 from sightline.errors import UsageError
 
+DEMOS = ("classify", "anomaly", "retrieve", "reid", "compress")
+
 
 @click.command()
-@click.argument("task", default="classify",
-                type=click.Choice(["classify", "anomaly", "retrieve", "reid"]))  # fmt: skip
+@click.argument("task", default="classify", type=click.Choice(DEMOS))
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"),
               help="Where the pictures, the run and the report go.")  # fmt: skip
 def demo(task: str, folder: Path) -> None:

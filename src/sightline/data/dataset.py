@@ -64,7 +64,7 @@ class Dataset:
     def class_counts(self, *splits: str) -> list[int]:
         """Samples of each class in some splits, in the order of the classes."""
         codes = self.part(*splits).label.codes
-        counts: list[int] = np.bincount(codes, minlength=len(self.class_names)).tolist()
+        counts: list[int] = np.bincount(codes[codes >= 0], minlength=len(self.class_names)).tolist()
         return counts
 
     def holding_out(self, fold: int) -> Dataset:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from sightline.data.augment_settings import AugmentConfig
-from sightline.data.settings import DataConfig, Fraction, Source
+from sightline.data.sample_settings import Fraction
+from sightline.data.settings import DataConfig, Source
 
 if TYPE_CHECKING:
     from sightline.data.decode import Pixels

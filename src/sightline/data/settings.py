@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sightline.config.section import Section
 from sightline.data.augment_settings import AugmentConfig
+from sightline.data.sample_settings import Fraction, SampleDataConfig
 
 if TYPE_CHECKING:
     from sightline.data.decode import Pixels
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 Source = Literal["none", "folder", "csv", "manifest", "digits"]
 
 # Which keys only one source reads: set with another source they would be ignored in silence.
@@ -42,7 +41,7 @@ _READ_BY: dict[str, tuple[Source, ...]] = {
 }
 
 
-class DataConfig(Section):
+class DataConfig(SampleDataConfig):
     """Samples, splits and loading; name one of root, train_csv, manifest and digits."""
 
     tree: ClassVar[Literal["classes", "defects", "identities"]] = "classes"
@@ -127,6 +126,26 @@ class DataConfig(Section):
         return None
 
     @property
+    def fold_count(self) -> int:
+        """Cross-validation folds; 0: one validation split."""
+        return self.folds
+
+    @property
+    def held_out_fold(self) -> int | Literal["all"] | None:
+        """The fold that validation is, or all in turn; None without folds."""
+        return self.valid_fold if self.folds else None
+
+    @property
+    def trains_every_fold(self) -> bool:
+        """Whether every fold is trained in turn, in one run."""
+        return self.valid_fold == "all"
+
+    @property
+    def variant(self) -> str:
+        """The augmentation, which the log file's name has always told."""
+        return self.augment.preset
+
+    @property
     def names_groups(self) -> bool:
         """Whether something says which pictures belong together, beside identical files."""
         return bool(self.group_col or self.group_pattern or self.manifest)
@@ -157,11 +176,6 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
-        if self.val_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                "val_fraction and test_fraction leave nothing to train on: "
-                f"{self.val_fraction} + {self.test_fraction} must be below 1"
-            )
         if self.fold_col is not None and not self.folds:
             raise ValueError("fold_col is used only with folds; say how many it has, as folds=5")
         if self.folds and self.val_fraction != type(self).model_fields["val_fraction"].default:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from sightline.experiment.composition import (
+from sightline.experiment.composition import train
+from sightline.experiment.samples import (
     SPLITS_FILE,
+    find_samples,
     images_of,
     loader_for,
+    open_samples,
     read_dataset,
-    train,
 )
 
-__all__ = ["SPLITS_FILE", "images_of", "loader_for", "read_dataset", "train"]
+__all__ = [
+    "SPLITS_FILE",
+    "find_samples",
+    "images_of",
+    "loader_for",
+    "open_samples",
+    "read_dataset",
+    "train",
+]

@@ -17,7 +17,7 @@ from sightline.data.dataset import Dataset
 from sightline.data.loading import Batch
 from sightline.errors import ConfigError, TrainingError
 from sightline.tasks import TASKS
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig, TaskConfig, of_pictures
 from sightline.training.batch_size import StepMeter, resolve_batch_size
 from sightline.training.runtime import process
 from sightline.training.settings import DEFAULT_EFFECTIVE_BATCH
@@ -36,9 +36,9 @@ def settle_batch_size(
     checkpoints and random state are as if nothing had happened. Raises ConfigError with several
     processes and as of candidates, and TrainingError when not even the smallest batch fits.
     """
-    train = config.train
-    if train.batch_size != "auto":
+    if config.train.batch_size != "auto":
         return config, []
+    train = of_pictures(config).train
     if process().count > 1:
         raise ConfigError(
             "train.batch_size=auto measures one process and not several.",
@@ -73,11 +73,14 @@ def memory_errors_explained(config: TaskConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
+        size = ""
+        if isinstance(config, PictureTaskConfig):
+            size = f"train.img_size={size_of(config.train.img_size).setting} "
         raise TrainingError(
             "The accelerator has not enough memory for this step.",
             got=str(error).splitlines()[0],
-            where=f"train.batch_size={config.train.batch_size} train.img_size="
-            f"{size_of(config.train.img_size).setting} model.name={config.model.name}",
+            where=f"train.batch_size={config.train.batch_size} {size}"
+            f"model.name={config.model.name}",
             remedy="halve train.batch_size and double train.accumulate_steps",
         ) from error
 

@@ -6,20 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-import torch
 
 from sightline.config import dump_config, plain_tree
-from sightline.data.dataset import Dataset, open_images, prepare_dataset
+from sightline.data.dataset import Dataset
 from sightline.data.exclusions import write_excluded
 from sightline.data.folds import use_fold
-from sightline.data.images import Images
-from sightline.data.loading import ImageLoader, Shard, default_workers
-from sightline.data.manifest import Manifest
-from sightline.data.presets import augmentation
-from sightline.data.splits_file import read_splits, write_splits
-from sightline.data.tta import TestView
 from sightline.experiment.batch_fitting import memory_errors_explained, settle_batch_size
 from sightline.experiment.milestones import (
     announce,
@@ -30,6 +21,15 @@ from sightline.experiment.milestones import (
 )
 from sightline.experiment.recording import first_says, observers, record_changes, recorded, versions
 from sightline.experiment.resumption import resume_training
+from sightline.experiment.samples import (
+    SPLITS_FILE,
+    Samples,
+    find_samples,
+    loader_for,
+    open_samples,
+    read_dataset,
+    save_samples,
+)
 from sightline.experiment.session import Session
 from sightline.experiment.stages import Stages, ask_for, require_validation
 from sightline.experiment.timm_loading import load_timm
@@ -37,7 +37,6 @@ from sightline.runs import History, RunFolder
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
 from sightline.training.runtime import (
-    cache_folder,
     gather_from_processes,
     keep_freed_memory,
     process,
@@ -47,7 +46,7 @@ from sightline.training.runtime import (
 )
 from sightline.training.trainer import BaseTrainer
 
-SPLITS_FILE, EXCLUDED_FILE = "splits.csv", "excluded.csv"
+EXCLUDED_FILE = "excluded.csv"
 
 
 def train(
@@ -70,6 +69,7 @@ def train(
     with contextlib.ExitStack() as record:
         with process_group(device) as here:
             dataset = _dataset_of(config, resume)
+            config = TASKS[config.task].resolve(dataset, config)
             notes = TASKS[config.task].check_data(dataset, config)
             dataset = replace(dataset, notes=(*dataset.notes, *notes))
             require_validation(stages, dataset, config.data)
@@ -89,59 +89,10 @@ def train(
     return RunFolder.open(run.path)
 
 
-def read_dataset(run: RunFolder, config: TaskConfig) -> Dataset:
-    """The samples and splits of a run, as it saved them; changed files are a DataError."""
-    file, data = run.path / SPLITS_FILE, config.data
-    return Dataset(read_splits(file, verify=data.verify_files, workers=data.workers))
-
-
-def images_of(manifest: Manifest, config: TaskConfig) -> tuple[Images, set[str]]:
-    """The images of some samples, decoded, and the ids left out as unreadable."""
-    return open_images(
-        manifest,
-        config.data,
-        size=config.train.img_size,
-        cache_dir=config.data.cache_dir or cache_folder(),
-        say=first_says("DATA"),
-    )
-
-
-def loader_for(
-    images: Images,
-    config: TaskConfig,
-    *,
-    device: torch.device,
-    training: bool,
-    view: TestView | None = None,
-) -> ImageLoader:
-    """Batches for fitting (augmented, as the task plans) or for evaluation (one test view)."""
-    here, data, on_gpu = process(), config.data, device.type == "cuda"
-    if (workers := data.workers) is None:
-        workers = default_workers(cached=images.store is not None, on_gpu=on_gpu)
-    batch_size = config.train.images_per_batch
-    shown: Callable[..., Any] | None = view
-    if not training and (view is None or view.name == "original"):
-        shown = data.evaluation_view(config.project.seed) or view
-    return ImageLoader(
-        images,
-        size=config.train.img_size,
-        batch_size=batch_size if training else config.eval.batch_size or batch_size,
-        fit=data.fit,
-        augment=augmentation(data.augment) if training else None,
-        epochs=config.train.epochs,
-        view=shown,
-        seed=config.project.seed,
-        workers=workers,
-        shard=Shard(here.rank, here.count),
-        pin_memory=on_gpu,
-        plan=TASKS[config.task].batch_plan(images.manifest, config) if training else None,
-    )
-
-
 def _dataset_of(config: TaskConfig, resume: RunFolder | None) -> Dataset:
     if resume is not None and (resume.path / SPLITS_FILE).exists():
         return read_dataset(resume, config)
-    return prepare_dataset(config.data, seed=config.project.seed)
+    return find_samples(config)
 
 
 def _shared_run(make: Callable[[], RunFolder]) -> RunFolder:
@@ -170,12 +121,12 @@ def _train_in(session: Session) -> None:
         first_says("DATA")(note)
     # The test is decoded too, so that an unreadable file is known now and not after training.
     seen = ("fit", "val", *session.task.test_splits)
-    images, left_out = images_of(session.dataset.part(*seen), config)
+    samples, left_out = open_samples(session.dataset.part(*seen), config)
     dataset = session.dataset.without(left_out)
     session = replace(session, dataset=dataset)
     first = process().is_first
     if first and not (run.path / SPLITS_FILE).exists():
-        write_splits(dataset.manifest, run.path / SPLITS_FILE, hashes=dataset.hashes)
+        save_samples(dataset, config, run.path / SPLITS_FILE)
         if dataset.excluded:
             write_excluded(dataset.excluded, run.path / EXCLUDED_FILE, root=dataset.manifest.root)
     if first:
@@ -185,21 +136,21 @@ def _train_in(session: Session) -> None:
         if is_trained(part):
             first_says("FOLD")(f"fold {part.fold} was finished before")
         else:
-            _train_part(part, images)
+            _train_part(part, samples)
     if first:
         conclude(session)
 
 
-def _train_part(session: Session, images: Images) -> None:
+def _train_part(session: Session, samples: Samples) -> None:
     """Train on the fit split and choose by the val split of one session."""
     config, run, first = session.config, session.run, process().is_first
-    manifest = images.manifest
-    if config.data.valid_fold == "all" and session.fold is not None:
+    manifest = samples.manifest
+    if config.data.trains_every_fold and session.fold is not None:
         manifest = use_fold(manifest, session.fold)
     judged = session.task.validation_splits(session.dataset, config)
-    fit_images, val_images = (images.select(manifest.rows(*one)) for one in (("fit",), judged))
-    fit_loader = loader_for(fit_images, config, device=session.device, training=True)
-    val_loader = loader_for(val_images, config, device=session.device, training=False)
+    fit_samples, val_samples = (samples.select(manifest.rows(*one)) for one in (("fit",), judged))
+    fit_loader = loader_for(fit_samples, config, device=session.device, training=True)
+    val_loader = loader_for(val_samples, config, device=session.device, training=False)
 
     history = History(run.metrics_file)
     latest = session.checkpoints / "latest_model.pth"
@@ -212,7 +163,7 @@ def _train_part(session: Session, images: Images) -> None:
     if first:
         history.truncate_after(trainer.progress.step, fold=session.fold)
     began = time.monotonic()
-    trainer.fit(fit_loader, val_loader if len(val_images) else None, config.train.epochs)
+    trainer.fit(fit_loader, val_loader if len(val_samples) else None, config.train.epochs)
     if not config.train.epochs and not latest.exists():
         # Nothing was trained: what evaluate is to use are the weights the model began with.
         trainer.prepare()

@@ -11,6 +11,7 @@ import torch
 
 from sightline.config import plain_tree
 from sightline.experiment.fold_results import read_fold_results, write_fold_result
+from sightline.experiment.recording import COLUMNS_FILE
 from sightline.experiment.session import Session
 from sightline.runs import History, log, publish_latest
 from sightline.tasks.config import TaskConfig
@@ -33,11 +34,11 @@ def announce(session: Session) -> None:
     log("PATH", " | ".join(["OK", *_paths(config), f"root={root}"]))
     parts = {**{split: (split,) for split in SHOWN_AS}, "test": session.task.test_splits}
     counts = {shown: len(dataset.part(*parts[split])) for split, shown in SHOWN_AS.items()}
-    if config.data.folds:
+    if config.data.fold_count:
         folds, sizes = np.unique(dataset.manifest.fold, return_counts=True)
         listed = {int(fold): int(size) for fold, size in zip(folds, sizes, strict=True)}
         log("FOLD", f"distribution={ {fold: n for fold, n in listed.items() if fold >= 0} }")
-    if config.data.valid_fold == "all":
+    if config.data.trains_every_fold:
         # Every row is validated once, by the fold's model that was not trained on it.
         counts["val"] = counts["train"]
     shown = " ".join(f"{LOGGED_AS.get(name, name)}={n}" for name, n in counts.items())
@@ -63,7 +64,7 @@ def announce_part(session: Session, trainer: BaseTrainer) -> None:
     config, device = session.config, session.device
     if session.fold is not None:
         sizes = f"train={len(session.dataset.part('fit'))} valid={len(session.dataset.part('val'))}"
-        log("FOLD", f"fold {session.fold} of {config.data.folds} | {sizes}")
+        log("FOLD", f"fold {session.fold} of {config.data.fold_count} | {sizes}")
     total = sum(parameter.numel() for parameter in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     log(
@@ -117,7 +118,7 @@ def conclude_part(session: Session, trainer: BaseTrainer, *, seconds: float) -> 
         return
     name = f"best_fold{session.fold}.pth"
     link_checkpoint_file(session.checkpoints / "best_model.pth", run.ckpt / name)
-    if session.config.data.valid_fold != "all":
+    if not session.config.data.trains_every_fold:
         return
     rows = [row for row in trainer.history if row["epoch"] == progress.best_epoch]
     scores = rows[0] if rows else {}
@@ -139,7 +140,7 @@ def conclude_part(session: Session, trainer: BaseTrainer, *, seconds: float) -> 
 
 def is_trained(session: Session) -> bool:
     """Whether a fold was finished before, for at least the epochs that are asked for."""
-    if session.fold is None or session.config.data.valid_fold != "all":
+    if session.fold is None or not session.config.data.trains_every_fold:
         return False
     row = read_fold_results(session.run).get(session.fold)
     asked = session.config.train.epochs
@@ -149,8 +150,8 @@ def is_trained(session: Session) -> bool:
 def conclude(session: Session) -> None:
     """Record the end of the whole training and make it the latest one."""
     run, config = session.run, session.config
-    History(run.metrics_file).write_columns(run.path / "train_history.json")
-    if config.data.valid_fold == "all":
+    History(run.metrics_file).write_columns(run.path / COLUMNS_FILE)
+    if config.data.trains_every_fold:
         folds = read_fold_results(run).values()
         values = [row["best"] for row in folds if row["best"] is not None]
         mean = statistics.fmean(values) if values else None
@@ -175,8 +176,9 @@ def _special(config: TaskConfig) -> str:
 
 def _paths(config: TaskConfig) -> list[str]:
     """The files and folders that the `data` section names."""
-    names = ("train_csv", "sample_csv", "image_dir_train", "manifest", "digits")
-    return [f"{name}={path}" for name in names if (path := getattr(config.data, name)) is not None]
+    names = ("train_csv", "sample_csv", "image_dir_train", "manifest", "digits", "vectors")
+    found = ((name, getattr(config.data, name, None)) for name in names)
+    return [f"{name}={path}" for name, path in found if path is not None]
 
 
 def _device_name(device: torch.device) -> str:

@@ -25,6 +25,8 @@ from sightline.training.checkpoint import link_checkpoint_file
 from sightline.training.hooks import StepInfo
 from sightline.training.runtime import process
 
+COLUMNS_FILE = "train_history.json"
+
 
 @contextlib.contextmanager
 def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
@@ -33,7 +35,7 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
         config.output.logs_dir,
         run_id=run.id,
         created=run.created,
-        augmentation=config.data.augment.preset,
+        augmentation=config.data.variant,
     )
     # Outermost, so that a follower learns from run.json how the run ended.
     tracked, ending = followed(run, config.tracking), _ending_recorded(run)
@@ -41,7 +43,7 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
         run.set_status("running")
         run.update(log=str(logfile.path.absolute()))
         log("BOOT", f"{run.info['task']} run {run.id}")
-        log("ARTIFACTS", f"run={run.path} log={logfile.path}")
+        log("ARTIFACTS", f"run={run.path} log={logfile.path} uuid={run.info['uuid']}")
         yield
 
 
@@ -70,7 +72,7 @@ def logged(run: RunFolder, config: TaskConfig, *, kind: str) -> Iterator[Path]:
         config.output.logs_dir,
         run_id=run.id,
         created=run.created,
-        augmentation=config.data.augment.preset,
+        augmentation=config.data.variant,
         kind=kind,
     )
     with logfile, _terminated_with_an_error():
@@ -120,7 +122,19 @@ def observers(session: Session, history: History) -> list[Callback]:
         progress = ProgressBar(stream)
     tracked = [StepRows(session)] if session.config.tracking.is_on else []
     rows = MetricsFile(history.append, fold=session.fold)
-    return [progress, *tracked, rows, EpochLines(session)]
+    columns = HistoryColumns(history, session.run.path / COLUMNS_FILE)
+    return [progress, *tracked, rows, columns, EpochLines(session)]
+
+
+class HistoryColumns(Callback):
+    """The history as columns, renewed with each epoch: a training that is killed has them too."""
+
+    def __init__(self, history: History, file: Path) -> None:
+        self._history, self._file = history, file
+
+    def on_epoch_end(self, row: Mapping[str, Any]) -> None:
+        """Write the file anew; its row is in metrics.jsonl by now."""
+        self._history.write_columns(self._file)
 
 
 class StepRows(Callback):
@@ -156,6 +170,8 @@ class EpochLines(Callback):
 
     def on_checkpoint(self, path: Path, metrics: Mapping[str, Any]) -> None:
         """Say that the best checkpoint was replaced."""
+        if path.name.startswith("epoch_"):
+            log("ARTIFACTS", f"checkpoint=ckpt/{path.name}")
         if path.name == "best_model.pth":
             if self._fold is not None:
                 link_checkpoint_file(path, path := self._ckpt / f"best_fold{self._fold}.pth")

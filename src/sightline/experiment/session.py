@@ -28,18 +28,18 @@ class Session:
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints go; with every fold in turn, a folder for each."""
-        if self.fold is None or self.config.data.valid_fold != "all":
+        if self.fold is None or not self.config.data.trains_every_fold:
             return self.run.ckpt
         return self.run.ckpt / f"fold{self.fold}"
 
     def parts(self) -> list[Session]:
         """What is trained one after the other: every fold, or the whole."""
         data = self.config.data
-        if not data.folds:
+        if data.held_out_fold is None:
             return [self]
-        if data.valid_fold != "all":
-            return [replace(self, fold=data.valid_fold)]
+        if data.held_out_fold != "all":
+            return [replace(self, fold=data.held_out_fold)]
         return [
             replace(self, fold=fold, dataset=self.dataset.holding_out(fold))
-            for fold in range(data.folds)
+            for fold in range(data.fold_count)
         ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from sightline.data.dataset import Dataset
-from sightline.data.settings import DataConfig
+from sightline.data.sample_settings import SampleDataConfig
 from sightline.errors import ConfigError, UsageError
 from sightline.runs import RunFolder
 from sightline.tasks import TASKS
@@ -51,14 +51,14 @@ def require_probabilities(task: str, flags: Mapping[str, bool]) -> None:
     )
 
 
-def require_validation(stages: Stages | None, dataset: Dataset, data: DataConfig) -> None:
+def require_validation(stages: Stages | None, dataset: Dataset, data: SampleDataConfig) -> None:
     """Raise ConfigError where a calibration is asked for and nothing is there to fit it on."""
     if stages is None or not stages.calibrate:
         return
-    if data.valid_fold != "all" and not len(dataset.part("val")):
+    if not data.trains_every_fold and not len(dataset.part("val")):
         raise ConfigError(
             "A calibration is fitted on validation samples, and there are none.",
-            got=f"data.val_fraction={data.val_fraction:g} and data.folds={data.folds}",
+            got=f"data.val_fraction={data.val_fraction:g} and data.folds={data.fold_count}",
             remedy="set data.val_fraction=0.15 or data.folds=5, or leave out --use-calibration",
         )
 

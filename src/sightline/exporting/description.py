@@ -29,7 +29,7 @@ _OUTPUTS = {
     "logits": "one number for each class, in the order of class_names; their softmax are "
     "probabilities{uncalibrated}",
     "probabilities": "calibrated probability of each class, in the order of class_names",
-    "embeddings": "the picture's vector; pictures of one class are near",
+    "embeddings": "the vector of a sample; what belongs together is near",
     "score": "how anomalous the picture is, higher is more",
     "map": "how anomalous each pixel of the input is, higher is more",
 }
@@ -57,6 +57,18 @@ def input_of(images: npt.NDArray[np.uint8], *, fit: Fit, shorter_side: int) -> d
             _FIT[fit].format(size=f"{height} x {width} (height x width)", fill=fill),
             "every resize is bilinear, and antialiased where it shrinks (as Pillow's BILINEAR)",
         ],
+    }
+
+
+def vector_input_of(vectors: npt.NDArray[np.float32], *, normalize: bool) -> dict[str, Any]:
+    """What goes in where samples are vectors, from some (N, D) as they went in."""
+    steps = ["divide the vector by its length"] if normalize else []
+    return {
+        "name": "vectors",
+        "shape": ["batch", vectors.shape[1]],
+        "dtype": "float32",
+        "normalisation": "inside the model",
+        "steps": steps,
     }
 
 
@@ -96,7 +108,7 @@ def as_metadata(description: Mapping[str, Any]) -> dict[str, str]:
         "run": run["id"],
         "checkpoint": run["checkpoint"],
         "checkpoint_sha256": run["sha256"],
-        "input": "uint8 RGB; normalisation is inside the model",
+        "input": f"{description['input']['dtype']}; normalisation is inside the model",
         "class_names": json.dumps(description.get("class_names", []), ensure_ascii=False),
     }
     return {METADATA_KEY: to_json(description), **essentials}

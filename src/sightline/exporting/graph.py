@@ -22,7 +22,6 @@ from sightline.metrics.calibrators import Calibrator, Temperature
 from sightline.models.patchcore import PatchCore
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-INPUT = "images"
 LARGEST = 2**31 - 2**24
 """Bytes of tensors that one file can hold: a message of protobuf ends at 2 GiB."""
 
@@ -32,15 +31,23 @@ _Read = Callable[[Any], tuple[Tensor, ...]]
 class Graph(nn.Module):
     """A model whose output is the tensors that are named, in their order."""
 
-    def __init__(self, model: nn.Module, outputs: tuple[str, ...], read: _Read) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        outputs: tuple[str, ...],
+        read: _Read,
+        *,
+        input_name: str = "images",
+    ) -> None:
         super().__init__()
         self.model = model
         self.outputs = outputs
         self.read = read
+        self.input_name = input_name
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, float32, of uint8 images (B, 3, H, W)."""
-        return self.read(self.model(images))
+    def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, float32, of uint8 images (B, 3, H, W) or float32 vectors (B, D)."""
+        return self.read(self.model(samples))
 
 
 def require_packages() -> None:
@@ -51,11 +58,13 @@ def require_packages() -> None:
 
 
 def graph_of(model: nn.Module, answers: str, calibrator: Calibrator | None = None) -> Graph:
-    """What is exported of a model whose task answers with probabilities, neighbours or scores.
+    """What is exported of a model, by what its task answers with.
 
     Probabilities: `logits` (B, C), and with a calibrator `probabilities` (B, C), its softmax.
-    Neighbours: `embeddings` (B, D). Scores: `score` (B,) and `map` (B, H, W).
+    Neighbours and vectors: `embeddings` (B, D). Scores: `score` (B,) and `map` (B, H, W).
     """
+    if answers == "vectors":
+        return Graph(model, ("embeddings",), lambda output: (output.float(),), input_name="vectors")
     if answers == "neighbours":
         return Graph(model, ("embeddings",), lambda output: (output.float(),))
     if answers == "scores":
@@ -69,16 +78,16 @@ def graph_of(model: nn.Module, answers: str, calibrator: Calibrator | None = Non
 
 
 def onnx_bytes(
-    graph: Graph, images: Tensor, *, opset: int | None, about: Mapping[str, str]
+    graph: Graph, samples: Tensor, *, opset: int | None, about: Mapping[str, str]
 ) -> bytes:
-    """The graph as the content of an ONNX file that takes any number of images of their size.
+    """The graph as the content of an ONNX file that takes any number of samples of their size.
 
-    `images` are uint8 (B, 3, H, W), two or more; `opset` None is the exporter's own choice; `about`
-    becomes the file's metadata. Raises RunError where the exporter cannot translate the model, the
-    operator set, or a batch of any size.
+    `samples` are uint8 images (B, 3, H, W) or vectors (B, D), two or more; `opset` None is the
+    exporter's own choice; `about` becomes the file's metadata. Raises RunError where the exporter
+    cannot translate the model, the operator set, or a batch of any size.
     """
     _require_room(graph)
-    proto = _translated(graph, images, opset)
+    proto = _translated(graph, samples, opset)
     written = _opset(proto)
     if opset is not None and written != opset:
         raise RunError(
@@ -89,9 +98,9 @@ def onnx_bytes(
         )
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise RunError(
-            "The exporter fixed the number of images in a batch, so nothing was written.",
-            expected="a model whose steps do not depend on how many images there are",
-            got=f"a graph for {len(images)} images only",
+            "The exporter fixed the number of samples in a batch, so nothing was written.",
+            expected="a model whose steps do not depend on how many samples there are",
+            got=f"a graph for {len(samples)} samples only",
             where=type(graph.model).__name__,
         )
     _remove_traces(proto)
@@ -143,17 +152,17 @@ def _require_room(graph: Graph) -> None:
         )
 
 
-def _translated(graph: Graph, images: Tensor, opset: int | None) -> Any:
+def _translated(graph: Graph, samples: Tensor, opset: int | None) -> Any:
     """The graph as an ONNX message, whatever the exporter would like to tell about it left out."""
     batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 graph.eval(),
-                (images,),
+                (samples,),
                 None,
                 dynamo=True,
-                input_names=[INPUT],
+                input_names=[graph.input_name],
                 output_names=list(graph.outputs),
                 dynamic_shapes=({0: batch},),
                 opset_version=opset,

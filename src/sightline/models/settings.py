@@ -12,7 +12,14 @@ from sightline.config.section import Section
 Pooling = Literal["avg", "max", "avgmax", "catavgmax", "gem", "token"]
 
 
-class BackboneConfig(Section):
+class NamedModelConfig(Section):
+    """What the `model` section of every task has."""
+
+    name: str
+    """What the model is called."""
+
+
+class BackboneConfig(NamedModelConfig):
     """Which backbone looks at the pictures, and where its weights come from."""
 
     name: str = "resnet18"

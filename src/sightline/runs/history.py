@@ -12,6 +12,14 @@ from sightline.errors import RunError
 from sightline.runs.files import append_line, is_json, write_atomically
 from sightline.runs.plain import to_json
 
+_OLD_NAMES = {
+    "epochs": "epoch",
+    "total_loss": "train_loss",
+    "rank_loss": "train_rank",
+    "pairdist_loss": "train_pairdist",
+    "epoch_times": "time_s",
+}
+
 
 class History:
     """The rows of one metrics.jsonl; every call reads or writes the file itself."""
@@ -47,12 +55,14 @@ class History:
     def write_columns(self, path: Path | str) -> None:
         """Write the epoch rows as columns, `{"epoch": [...], "train_loss": [...], ...}`.
 
-        All columns have the same length; a row without the key has null there.
+        All columns have the same length; a row without the key has null there. Some come under the
+        names of earlier systems too (`epochs`, `total_loss` ...), for scripts that overlay runs.
         """
         rows = [row for row in self.rows() if row.get("event") == "epoch"]
         names = dict.fromkeys(["epoch", *(name for row in rows for name in row)])
         names.pop("event", None)
         columns = {name: [row.get(name) for row in rows] for name in names}
+        columns |= {old: columns[name] for old, name in _OLD_NAMES.items() if name in columns}
         write_atomically(path, to_json(columns) + "\n")
 
 

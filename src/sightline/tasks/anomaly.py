@@ -37,9 +37,13 @@ class AnomalyTask:
     """Anomaly detection, as the workflows see it."""
 
     config: type[TaskConfig] = AnomalyConfig
-    answers: Literal["probabilities", "scores", "neighbours"] = "scores"
+    answers: Literal["probabilities", "scores", "neighbours", "vectors"] = "scores"
     stages: tuple[str, ...] = ("threshold", "val")
     test_splits: tuple[str, ...] = ("test",)
+
+    def resolve(self, dataset: Dataset, config: AnomalyConfig) -> AnomalyConfig:
+        """The configuration as it is."""
+        return config
 
     def check_data(self, dataset: Dataset, config: AnomalyConfig) -> list[str]:
         """Whether the held-out pictures will do for the threshold; DataError where they cannot."""
@@ -70,6 +74,10 @@ class AnomalyTask:
     def validation_splits(self, dataset: Dataset, config: AnomalyConfig) -> tuple[str, ...]:
         """Validation alone."""
         return ("val",)
+
+    def companions(self, dataset: Dataset, splits: Sequence[str], config: AnomalyConfig) -> None:
+        """Nobody."""
+        return
 
     def create_model(
         self, config: AnomalyConfig, class_names: Sequence[str], *, trained: bool

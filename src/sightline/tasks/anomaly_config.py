@@ -10,8 +10,8 @@ from sightline.config.section import Section
 from sightline.config.sections import EvalConfig
 from sightline.data.defect_settings import AnomalyDataConfig
 from sightline.models.settings import BackboneConfig
-from sightline.tasks.config import TaskConfig
-from sightline.training.settings import TrainConfig
+from sightline.tasks.config import PictureTaskConfig
+from sightline.training.settings import PictureTrainConfig
 
 Method = Literal["stfpm", "patchcore"]
 Budget = Annotated[float, Field(gt=0, lt=1)]
@@ -69,7 +69,7 @@ class AnomalyModelConfig(BackboneConfig):
         return self
 
 
-class AnomalyTrainConfig(TrainConfig):
+class AnomalyTrainConfig(PictureTrainConfig):
     """The `train` section with what only anomaly detection has."""
 
     img_size: int = Field(default=224, ge=8)
@@ -132,7 +132,7 @@ class ThresholdConfig(Section):
         return self
 
 
-class AnomalyConfig(TaskConfig):
+class AnomalyConfig(PictureTaskConfig):
     """An anomaly detector from data to evaluation."""
 
     task: Literal["anomaly"] = "anomaly"

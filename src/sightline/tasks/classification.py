@@ -93,9 +93,13 @@ class ClassificationTask:
     """Image classification, as the workflows see it."""
 
     config: type[TaskConfig] = ClassifyConfig
-    answers: Literal["probabilities", "scores", "neighbours"] = "probabilities"
+    answers: Literal["probabilities", "scores", "neighbours", "vectors"] = "probabilities"
     stages: tuple[str, ...] = ("val",)
     test_splits: tuple[str, ...] = ("test",)
+
+    def resolve(self, dataset: Dataset, config: ClassifyConfig) -> ClassifyConfig:
+        """The configuration as it is."""
+        return config
 
     def check_data(self, dataset: Dataset, config: ClassifyConfig) -> list[str]:
         """What validation has no sample of; DataError for samples without label, or unseen ones."""
@@ -114,6 +118,10 @@ class ClassificationTask:
     def validation_splits(self, dataset: Dataset, config: ClassifyConfig) -> tuple[str, ...]:
         """Validation alone."""
         return ("val",)
+
+    def companions(self, dataset: Dataset, splits: Sequence[str], config: ClassifyConfig) -> None:
+        """Nobody."""
+        return
 
     def create_model(
         self, config: ClassifyConfig, class_names: Sequence[str], *, trained: bool

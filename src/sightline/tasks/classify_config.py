@@ -10,11 +10,11 @@ from sightline.config.image_size import size_of
 from sightline.config.sections import InferConfig
 from sightline.data.tta import needs_square
 from sightline.models.settings import ModelConfig
-from sightline.tasks.config import TaskConfig
-from sightline.training.settings import TrainConfig
+from sightline.tasks.config import PictureTaskConfig
+from sightline.training.settings import PictureTrainConfig
 
 
-class ClassifyTrainConfig(TrainConfig):
+class ClassifyTrainConfig(PictureTrainConfig):
     """The `train` section with what only classification has."""
 
     monitor: Literal["macro_f1", "accuracy"] | None = "macro_f1"
@@ -43,7 +43,7 @@ class ClassifyTrainConfig(TrainConfig):
         return self
 
 
-class ClassifyConfig(TaskConfig):
+class ClassifyConfig(PictureTaskConfig):
     """A classification run from data to evaluation."""
 
     task: Literal["classify"] = "classify"

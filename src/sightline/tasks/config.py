@@ -10,9 +10,11 @@ from sightline.config.image_size import size_of
 from sightline.config.section import Section
 from sightline.config.sections import EvalConfig, ProjectConfig, TrackingConfig
 from sightline.data.presets import augmentation
+from sightline.data.sample_settings import SampleDataConfig
 from sightline.data.settings import DataConfig
-from sightline.models.settings import BackboneConfig
-from sightline.training.settings import OutputConfig, TrainConfig
+from sightline.errors import UsageError
+from sightline.models.settings import BackboneConfig, NamedModelConfig
+from sightline.training.settings import OutputConfig, PictureTrainConfig, TrainConfig
 
 
 class TaskConfig(Section):
@@ -21,12 +23,20 @@ class TaskConfig(Section):
     task: str
     """Which of the five jobs this is."""
     project: ProjectConfig = ProjectConfig()
-    data: DataConfig = DataConfig()
-    model: BackboneConfig = BackboneConfig()
+    data: SampleDataConfig
+    model: NamedModelConfig
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     output: OutputConfig = OutputConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+
+class PictureTaskConfig(TaskConfig):
+    """A whole configuration of a task whose samples are pictures."""
+
+    data: DataConfig = DataConfig()
+    model: BackboneConfig = BackboneConfig()
+    train: PictureTrainConfig = PictureTrainConfig()
 
     @model_validator(mode="after")
     def _turns_have_a_square(self) -> Self:
@@ -37,3 +47,14 @@ class TaskConfig(Section):
                 f"train.img_size, got {size.setting}; set data.augment.quarter_turns to 0"
             )
         return self
+
+
+def of_pictures(config: TaskConfig) -> PictureTaskConfig:
+    """The configuration of a task whose samples are pictures; UsageError for any other."""
+    if isinstance(config, PictureTaskConfig):
+        return config
+    raise UsageError(
+        "This is for tasks whose samples are pictures.",
+        got=f"task {config.task}, whose samples are vectors",
+        remedy="see `sightline list` for other runs, `sightline recipes` for other tasks",
+    )

@@ -38,9 +38,13 @@ class ReidTask:
     """Re-identification, as the workflows see it."""
 
     config: type[TaskConfig] = ReidConfig
-    answers: Literal["probabilities", "scores", "neighbours"] = "neighbours"
+    answers: Literal["probabilities", "scores", "neighbours", "vectors"] = "neighbours"
     stages: tuple[str, ...] = ("index", "val")
     test_splits: tuple[str, ...] = ("query", "gallery", "test")
+
+    def resolve(self, dataset: Dataset, config: ReidConfig) -> ReidConfig:
+        """The configuration as it is."""
+        return config
 
     def check_data(self, dataset: Dataset, config: ReidConfig) -> list[str]:
         """What is remarkable about identities and batches; DataError where nothing can be found."""
@@ -62,10 +66,10 @@ class ReidTask:
         if plan is None:
             return []
         notes, pictures = [], config.sampler.images_per_identity * _identities(samples)
-        if pictures < config.train.images_per_batch:
+        if pictures < config.train.samples_per_batch:
             notes.append(
                 f"training has {_identities(samples)} identities, so a batch has {pictures} "
-                f"pictures and not {config.train.images_per_batch}"
+                f"pictures and not {config.train.samples_per_batch}"
             )
         if plan.repeating:
             notes.append(
@@ -79,7 +83,7 @@ class ReidTask:
         if config.sampler.kind == "shuffled":
             return None
         pictures = config.sampler.images_per_identity
-        most = config.train.images_per_batch // pictures
+        most = config.train.samples_per_batch // pictures
         return BalancedPlan(
             samples,
             classes_per_batch=min(most, _identities(samples)),
@@ -94,6 +98,10 @@ class ReidTask:
     def validation_splits(self, dataset: Dataset, config: ReidConfig) -> tuple[str, ...]:
         """Validation, whose identities training never sees."""
         return ("val",)
+
+    def companions(self, dataset: Dataset, splits: Sequence[str], config: ReidConfig) -> None:
+        """Nobody."""
+        return
 
     def create_model(
         self, config: ReidConfig, class_names: Sequence[str], *, trained: bool

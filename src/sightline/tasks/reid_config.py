@@ -12,9 +12,9 @@ from sightline.config.sections import EvalConfig
 from sightline.data.reid_settings import ReidDataConfig
 from sightline.models.reid_model import ReidModelConfig
 from sightline.search.settings import IndexSettings
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig
 from sightline.tasks.retrieve_config import VoteConfig
-from sightline.training.settings import TrainConfig
+from sightline.training.settings import PictureTrainConfig
 
 
 class IdentityLossConfig(Section):
@@ -103,7 +103,7 @@ class ReidSamplerConfig(Section):
         return self
 
 
-class ReidTrainConfig(TrainConfig):
+class ReidTrainConfig(PictureTrainConfig):
     """The `train` section with what only re-identification has."""
 
     img_size: ImageSize = (256, 128)
@@ -181,7 +181,7 @@ class ReidAnswerConfig(VoteConfig):
     """Neighbours that are written down for each answer, whether they vote or not."""
 
 
-class ReidConfig(TaskConfig):
+class ReidConfig(PictureTaskConfig):
     """Re-identification from data to answers."""
 
     task: Literal["reid"] = "reid"

@@ -50,9 +50,13 @@ class RetrievalTask:
     """Retrieval, as the workflows see it."""
 
     config: type[TaskConfig] = RetrieveConfig
-    answers: Literal["probabilities", "scores", "neighbours"] = "neighbours"
+    answers: Literal["probabilities", "scores", "neighbours", "vectors"] = "neighbours"
     stages: tuple[str, ...] = ("index", "threshold", "val")
     test_splits: tuple[str, ...] = ("test",)
+
+    def resolve(self, dataset: Dataset, config: RetrieveConfig) -> RetrieveConfig:
+        """The configuration as it is."""
+        return config
 
     def check_data(self, dataset: Dataset, config: RetrieveConfig) -> list[str]:
         """What is remarkable about classes and batches; DataError or ConfigError if they fail."""
@@ -94,7 +98,7 @@ class RetrievalTask:
         """Classes alike, and of each as many pictures as `sampler` says; None: all, shuffled."""
         if config.sampler.kind == "shuffled":
             return None
-        sampler, size = config.sampler, config.train.images_per_batch
+        sampler, size = config.sampler, config.train.samples_per_batch
         counts = np.unique(samples.label.codes, return_counts=True)[1]
         pictures = sampler.samples_per_class
         if pictures is None:
@@ -120,6 +124,10 @@ class RetrievalTask:
         if not len(dataset.part("val")):
             return ("val",)
         return choose_protocol(dataset, "val", leave_out=config.eval.leave_out).splits
+
+    def companions(self, dataset: Dataset, splits: Sequence[str], config: RetrieveConfig) -> None:
+        """Nobody."""
+        return
 
     def create_model(
         self, config: RetrieveConfig, class_names: Sequence[str], *, trained: bool

@@ -11,8 +11,8 @@ from sightline.config.sections import EvalConfig
 from sightline.data.retrieval_settings import RetrievalDataConfig
 from sightline.models.embedder import EmbedderConfig
 from sightline.search.settings import IndexSettings
-from sightline.tasks.config import TaskConfig
-from sightline.training.settings import TrainConfig
+from sightline.tasks.config import PictureTaskConfig
+from sightline.training.settings import PictureTrainConfig
 
 Loss = Literal["arcface", "cosface", "triplet", "supcon"]
 WITH_HEAD: tuple[Loss, ...] = ("arcface", "cosface")
@@ -85,7 +85,7 @@ class SamplerConfig(Section):
     centres, and at least 4 for triplet and supcon, which compare pictures."""
 
 
-class RetrieveTrainConfig(TrainConfig):
+class RetrieveTrainConfig(PictureTrainConfig):
     """The `train` section with what only retrieval has."""
 
     monitor: Literal["recall_at_1", "map_at_r"] | None = "recall_at_1"
@@ -148,7 +148,7 @@ class AnswerConfig(VoteConfig):
     query's class taken out of the gallery; null: reported and not limited."""
 
 
-class RetrieveConfig(TaskConfig):
+class RetrieveConfig(PictureTaskConfig):
     """Retrieval from data to answers."""
 
     task: Literal["retrieve"] = "retrieve"

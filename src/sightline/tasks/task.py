@@ -61,18 +61,23 @@ class Truth(NamedTuple):
     """Codes (N,) of the groups that intervals resample; None: samples."""
     decision: Any = None
     """What Task.read_decision gave for the run."""
+    companions: Manifest | None = None
+    """What Task.companions gave for the samples; their answers come after the samples' own."""
 
 
 class Task(Protocol):
     """One of the five jobs; an instance holds no state."""
 
     config: type[TaskConfig]
-    answers: Literal["probabilities", "scores", "neighbours"]
+    answers: Literal["probabilities", "scores", "neighbours", "vectors"]
     """Probabilities of classes can be averaged over folds, views and runs, and calibrated."""
     stages: tuple[str, ...]
     """What follows every training, in this order, before what was asked for."""
     test_splits: tuple[str, ...]
     """What of the manifest is the sealed test."""
+
+    def resolve(self, dataset: Dataset, config: Any) -> Any:
+        """The configuration with what only the samples can tell; what is saved and trained."""
 
     def check_data(self, dataset: Dataset, config: Any) -> list[str]:
         """Sentences worth logging about the samples; DataError where they cannot be used."""
@@ -85,6 +90,9 @@ class Task(Protocol):
 
     def validation_splits(self, dataset: Dataset, config: Any) -> tuple[str, ...]:
         """The splits that are looked at after each epoch; none where nothing can be judged."""
+
+    def companions(self, dataset: Dataset, splits: Sequence[str], config: Any) -> Manifest | None:
+        """Samples that are answered for too where some splits are judged; mostly none."""
 
     def create_model(self, config: Any, class_names: Sequence[str], *, trained: bool) -> nn.Module:
         """The model; with `trained` its weights will come from a checkpoint, so none are read."""

@@ -29,7 +29,7 @@ def find_acceptance(predictor: Predictor, accept_accuracy: float) -> Acceptance:
             where=run.path,
             remedy=f"leave it out, or: sightline threshold {run.id} error_rate=0.05",
         )
-    split = "fit" if config.data.valid_fold == "all" else "val"
+    split = "fit" if config.data.trains_every_fold else "val"
     dataset = read_dataset(run, config)
     samples = dataset.part(split)
     if not len(samples):

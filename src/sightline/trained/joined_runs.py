@@ -18,7 +18,7 @@ from sightline.errors import RunError
 from sightline.experiment import SPLITS_FILE
 from sightline.experiment.recording import versions
 from sightline.runs import RunFolder, displayed_status, write_atomically
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import TaskConfig, of_pictures
 from sightline.trained import best_checkpoints, require_answers, run_config
 from sightline.trained.members import ENSEMBLE_FILE
 
@@ -111,7 +111,7 @@ def require_one_validation(sources: Sequence[Source]) -> None:
     """Raise RunError unless one model could be made of the runs, and one split judge it."""
     first = sources[0]
     for one in sources:
-        if one.config.data.valid_fold == "all":
+        if one.config.data.trains_every_fold:
             raise RunError(
                 f"The folds of {one.run.id} have no validation samples in common, so nothing "
                 "could judge their mean.",
@@ -121,7 +121,10 @@ def require_one_validation(sources: Sequence[Source]) -> None:
             )
         pairs = (
             ("models", first.config.model.name, one.config.model.name),
-            ("image sizes", *(size_of(each.config.train.img_size) for each in (first, one))),
+            (
+                "image sizes",
+                *(size_of(of_pictures(each.config).train.img_size) for each in (first, one)),
+            ),
         )
         for what, ours, theirs in pairs:
             if ours != theirs:

@@ -35,7 +35,7 @@ class Member:
         """(N,) whether the member learnt from each of the samples."""
         splits = read_splits(self.run.path / SPLITS_FILE, verify=False)
         rows = splits.rows("fit")
-        if run_config(self.run).data.valid_fold == "all":
+        if run_config(self.run).data.trains_every_fold:
             fold = int(self.checkpoint.removeprefix("best_fold").removesuffix(".pth"))
             rows = rows[splits.fold[rows] != fold]
         learnt = {str(splits.id[row]) for row in rows}

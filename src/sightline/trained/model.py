@@ -13,7 +13,7 @@ from sightline.config import load_config
 from sightline.errors import CheckpointError, UsageError
 from sightline.runs import RunFolder, displayed_status
 from sightline.tasks import TASKS
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig, TaskConfig
 from sightline.tasks.task import Task
 from sightline.training.checkpoint import load_checkpoint_file
 from sightline.training.evaluator import collect_outputs
@@ -83,8 +83,8 @@ def best_checkpoints(run: RunFolder) -> list[str]:
     """
     config = run_config(run)
     names = ["best_model.pth"]
-    if config.data.valid_fold == "all":
-        names = [f"best_fold{fold}.pth" for fold in range(config.data.folds)]
+    if config.data.trains_every_fold:
+        names = [f"best_fold{fold}.pth" for fold in range(config.data.fold_count)]
     missing = [name for name in names if not (run.ckpt / name).is_file()]
     if missing:
         raise _not_there(run, *missing)
@@ -112,7 +112,7 @@ def load_trained(run: RunFolder, checkpoint: str, *, device: str = "auto") -> Tr
             remedy="was config.yaml in the run folder edited? put it back as it was",
         ) from error
     model.to(place)
-    if config.train.channels_last:
+    if isinstance(config, PictureTaskConfig) and config.train.channels_last:
         model.to(memory_format=torch.channels_last)
     precision = resolve_precision(config.train.precision, place, amp=config.train.amp)
     return TrainedModel(

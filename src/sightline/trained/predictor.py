@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sightline.data.images import Images
 from sightline.data.manifest import Manifest
-from sightline.data.tta import tta_views
+from sightline.data.tta import TestView, tta_views
 from sightline.errors import DataError, RunError, UsageError
 from sightline.experiment import loader_for
+from sightline.experiment.samples import Samples
 from sightline.metrics.calibrators import Temperature
 from sightline.runs import RunFolder
 from sightline.tasks import TASKS
-from sightline.tasks.config import TaskConfig
+from sightline.tasks.config import PictureTaskConfig, TaskConfig
 from sightline.tasks.task import Calibrator, Part, Task
 from sightline.trained import best_checkpoints, load_trained, require_answers, run_config
 from sightline.trained.calibrated import read_calibration
 from sightline.trained.members import ENSEMBLE_FILE, Member, ensemble_members
 from sightline.training.evaluator import join_by_id
 
-Opener = Callable[[Manifest, TaskConfig], Images]
-"""Makes the images of samples for the image size of one member's configuration."""
+Opener = Callable[[Manifest, TaskConfig], Samples]
+"""Opens samples as one member's configuration says (pictures: for its image size)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Predictor:
         }
 
     def answer(
-        self, samples: Manifest, open_images: Opener, *, held_out: bool = False
+        self, samples: Manifest, opened: Opener, *, held_out: bool = False
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Rows of the samples as used, and as raw: plain view, members' own logits.
 
@@ -81,7 +81,7 @@ class Predictor:
             answered[rows] = True
             # Of a run's folds one judges each held-out sample, with the weight of the whole run.
             weight = member.weight * (self._folds_of(member) if held_out else 1)
-            views = self._views(member, samples.select(rows), open_images)
+            views = self._views(member, samples.select(rows), opened)
             # The views' mean first: a temperature then leaves each member's answers as they are.
             mean = self.task.combine(
                 [Part(view, 1.0, None) for view in views],
@@ -114,19 +114,18 @@ class Predictor:
         """Whether the run has no models of its own."""
         return (self.run.path / ENSEMBLE_FILE).is_file()
 
-    def _views(
-        self, member: Member, samples: Manifest, open_images: Opener
-    ) -> list[dict[str, Any]]:
+    def _views(self, member: Member, samples: Manifest, opened: Opener) -> list[dict[str, Any]]:
         """The joined rows of one member for each view, the plain view first."""
         trained = load_trained(member.run, member.checkpoint, device=self.device)
-        images = open_images(samples, trained.config)
-        answers = []
-        for view in tta_views(self.tta, trained.config.train.img_size):
-            loader = loader_for(
-                images, trained.config, device=trained.device, training=False, view=view
-            )
-            answers.append(join_by_id(trained.outputs(loader)))
-        return answers
+        config, device = trained.config, trained.device
+        content = opened(samples, config)
+        views: Sequence[TestView | None] = [None]
+        if isinstance(config, PictureTaskConfig):
+            views = tta_views(self.tta, config.train.img_size)
+        loaders = [
+            loader_for(content, config, device=device, training=False, view=view) for view in views
+        ]
+        return [join_by_id(trained.outputs(loader)) for loader in loaders]
 
 
 def create_predictor(

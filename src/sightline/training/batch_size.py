@@ -19,7 +19,7 @@ from sightline.errors import ConfigError, TrainingError
 from sightline.training.memory import is_out_of_memory
 from sightline.training.memory_gauge import Gauge
 from sightline.training.runtime import random_state, restore_random_state
-from sightline.training.settings import DEFAULT_EFFECTIVE_BATCH, TrainConfig
+from sightline.training.settings import DEFAULT_EFFECTIVE_BATCH, PictureTrainConfig
 from sightline.training.trainer import BaseTrainer
 
 AS_FAST = 0.97
@@ -72,8 +72,8 @@ def candidates(effective: int, unit: int = 1) -> list[int]:
 
 
 def resolve_batch_size(
-    train: TrainConfig, measure: Callable[[int], Measurement], *, unit: int = 1
-) -> tuple[TrainConfig, list[Measurement]]:
+    train: PictureTrainConfig, measure: Callable[[int], Measurement], *, unit: int = 1
+) -> tuple[PictureTrainConfig, list[Measurement]]:
     """Return the section with numbers instead of `auto`, and every measurement behind them.
 
     `measure` gets batch sizes, whole `unit`s, in ascending order until one does not fit. A section

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from sightline.training import schedules
 from sightline.training.optim import create_optimizer
 from sightline.training.schedules import Schedule, StepSchedule
-from sightline.training.settings import TrainConfig
+from sightline.training.settings import PictureTrainConfig, TrainConfig
 
 
 def optimizer_and_schedule(
@@ -27,7 +27,7 @@ def optimizer_and_schedule(
         name=train.optimizer,
         lr=train.lr,
         weight_decay=train.weight_decay,
-        layer_decay=train.layer_decay,
+        layer_decay=train.layer_decay if isinstance(train, PictureTrainConfig) else None,
         backbone_factor=backbone_factor,
         bias_factor=bias_factor,
         momentum=train.momentum,

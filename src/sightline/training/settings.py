@@ -29,10 +29,6 @@ class StepConfig(Section):
     """Largest L2 norm of the model's gradients together; null: no clipping."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is evaluated."""
-    freeze_norm_statistics: bool = False
-    """Keep BatchNorm running statistics as they are while training."""
-    channels_last: bool = True
-    """Store convolution weights channels-last; faster on CPU and GPU, same results."""
     compile: bool = False
     """Compile the model with torch.compile."""
     deterministic: bool = False
@@ -57,6 +53,15 @@ class StepConfig(Section):
         return self
 
 
+class ConvolutionConfig(Section):
+    """What only networks for pictures have."""
+
+    freeze_norm_statistics: bool = False
+    """Keep BatchNorm running statistics as they are while training."""
+    channels_last: bool = True
+    """Store convolution weights channels-last; faster on CPU and GPU, same results."""
+
+
 class SaveConfig(Section):
     """When checkpoints are written."""
 
@@ -66,7 +71,7 @@ class SaveConfig(Section):
     """Optimizer steps between extra writes of latest_model.pth inside an epoch; 0: none."""
 
 
-class TrainerConfig(StepConfig, SaveConfig):
+class TrainerConfig(StepConfig, ConvolutionConfig, SaveConfig):
     """Everything BaseTrainer can be told."""
 
 
@@ -75,14 +80,10 @@ class TrainConfig(StepConfig):
 
     device: str = "auto"
     """auto (CUDA, then CPU), cpu, cuda, cuda:N or mps."""
-    img_size: ImageSize = 224
-    """Side of the square the model sees, or its [height, width], in pixels."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
-    """Images in one batch, over all processes together; auto measures which size is fastest."""
-    effective_batch_size: int | None = Field(default=None, ge=1)
-    """Images behind one optimizer step, which batch_size auto keeps; null: 64."""
+    """Samples in one batch, over all processes together; auto measures which size is fastest."""
     epochs: int = Field(default=10, ge=0)
-    """Passes over the training images."""
+    """Passes over the training samples."""
     optimizer: str = "adamw"
     """adam, adamw, sgd, or any optimizer name timm knows."""
     lr: float = Field(default=1e-3, gt=0)
@@ -91,8 +92,6 @@ class TrainConfig(StepConfig):
     """Weight decay of matrices and kernels (never of biases and norms)."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of sgd."""
-    layer_decay: float | None = Field(default=None, gt=0, le=1)
-    """Each layer further from the head learns at this times the next one's rate; null: alike."""
     scheduler: Literal["cosine", "linear", "multistep", "warm_restarts", "plateau", "none"] = (
         "cosine"
     )
@@ -119,7 +118,7 @@ class TrainConfig(StepConfig):
     """Steps between lines of the log file."""
 
     @property
-    def images_per_batch(self) -> int:
+    def samples_per_batch(self) -> int:
         """The batch size as a number; `auto` has to be settled before anything is trained."""
         if self.batch_size == "auto":
             raise TrainingError(
@@ -128,20 +127,6 @@ class TrainConfig(StepConfig):
                 remedy="set train.batch_size=NUMBER",
             )
         return self.batch_size
-
-    @model_validator(mode="after")
-    def _batch_size_keys_are_used(self) -> TrainConfig:
-        if self.batch_size != "auto" and self.effective_batch_size is not None:
-            raise ValueError(
-                "effective_batch_size is used only with batch_size auto, "
-                f"and batch_size is {self.batch_size}"
-            )
-        if self.batch_size == "auto" and self.accumulate_steps != 1:
-            raise ValueError(
-                "accumulate_steps is not read with batch_size auto, which finds it; "
-                "say how many images are behind a step with effective_batch_size"
-            )
-        return self
 
     @model_validator(mode="after")
     def _optimizer_keys_are_used(self) -> TrainConfig:
@@ -181,6 +166,31 @@ class TrainConfig(StepConfig):
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; "
                 f"shorten it, as in train.warmup_epochs={self.epochs / 10:g}"
+            )
+        return self
+
+
+class PictureTrainConfig(TrainConfig, ConvolutionConfig):
+    """The `train` section where samples are pictures."""
+
+    img_size: ImageSize = 224
+    """Side of the square the model sees, or its [height, width], in pixels."""
+    effective_batch_size: int | None = Field(default=None, ge=1)
+    """Images behind one optimizer step, which batch_size auto keeps; null: 64."""
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Each layer further from the head learns at this times the next one's rate; null: alike."""
+
+    @model_validator(mode="after")
+    def _batch_size_keys_are_used(self) -> PictureTrainConfig:
+        if self.batch_size != "auto" and self.effective_batch_size is not None:
+            raise ValueError(
+                "effective_batch_size is used only with batch_size auto, "
+                f"and batch_size is {self.batch_size}"
+            )
+        if self.batch_size == "auto" and self.accumulate_steps != 1:
+            raise ValueError(
+                "accumulate_steps is not read with batch_size auto, which finds it; "
+                "say how many images are behind a step with effective_batch_size"
             )
         return self
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.config import dump_config, plain_tree
-from sightline.data.dataset import prepare_dataset
 from sightline.errors import DataError, Interrupted, TrainingError, UsageError
+from sightline.experiment import find_samples
 from sightline.runs import LogFile, log, write_atomically
 from sightline.tasks import TASKS
 from sightline.tasks.config import TaskConfig
@@ -103,7 +103,7 @@ def plan_search(
     training = load({})
     assert isinstance(training, TaskConfig)
     shared = search_flags(search)
-    if training.data.valid_fold == "all":
+    if training.data.trains_every_fold:
         shared["data.valid_fold"] = 0
     config = load(shared)
     assert isinstance(config, TaskConfig)
@@ -133,7 +133,7 @@ def run_search(plan: Plan, say: Callable[[str], object]) -> SearchOutcome:
         plan.config.output.logs_dir,
         run_id=plan.name,
         created=created,
-        augmentation=plan.config.data.augment.preset,
+        augmentation=plan.config.data.variant,
         kind="optimization",
     )
     with logfile:
@@ -203,15 +203,16 @@ def _announce(plan: Plan, study: optuna.Study, say: Callable[[str], object]) -> 
     ended = sum(trial.has_ended for trial in trials)
     going_on = f", {ended} of them done" if ended else ""
     say(f"study {plan.name}: {len(trials)} trials{going_on}; files in {plan.folder}")
-    if plan.config.data.folds:
-        fold, folds = plan.config.data.valid_fold, plan.config.data.folds
+    if plan.config.data.fold_count:
+        fold, folds = plan.config.data.held_out_fold, plan.config.data.fold_count
         say(f"each trial trains one fold: {fold} of {folds} is held out; the test is not read")
 
 
 def _require_data(config: TaskConfig) -> None:
     """Raise DataError now for what would make every trial fail."""
-    dataset = prepare_dataset(config.data, seed=config.project.seed)
-    TASKS[config.task].check_data(dataset, config)
+    dataset = find_samples(config)
+    task = TASKS[config.task]
+    task.check_data(dataset, task.resolve(dataset, config))
     if not len(dataset.part("val")):
         raise DataError(
             "There is no validation split, so trials cannot be compared.",
