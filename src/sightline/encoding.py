@@ -80,7 +80,8 @@ def encode_files(
 def _encoded(table: VectorTable, trained: TrainedModel, config: CompressConfig) -> Iterator[Floats]:
     trained.model.eval()
     for start in range(0, len(table.values), _BLOCK):
-        block = np.asarray(table.values[start : start + _BLOCK], np.float32)
+        # A copy: what is mapped must not be written to, which torch cannot promise.
+        block = np.array(table.values[start : start + _BLOCK], np.float32)
         if config.data.normalize:
             block = unit_length(block)
         with torch.no_grad():

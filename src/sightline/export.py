@@ -199,8 +199,7 @@ def _samples(
         return vectors, content.manifest, vector_input_of(vectors, normalize=content.normalize)
     loader = picture_loader(content, config, device=torch.device("cpu"), training=False)
     seen = torch.cat([batch.images for batch in loader]).contiguous().numpy()
-    fit = of_pictures(config).data.fit
-    about = input_of(seen, fit=fit, shorter_side=content.shorter_side)
+    about = input_of(seen, fit=of_pictures(config).data.fit, shorter_side=content.shorter_side)
     return seen, content.manifest, about
 
 

@@ -137,7 +137,8 @@ def read_sample(file: Path, config: PictureTaskConfig) -> Sample:
 
 
 def find_pictures(
-    sample: Sample, config: PictureTaskConfig, *, images: Path | None, say: Say) -> Manifest:
+    sample: Sample, config: PictureTaskConfig, *, images: Path | None, say: Say
+) -> Manifest:
     """The picture of each id, in the sample's order; DataError for ids and pictures left over."""
     folder = images or config.data.image_dir_test
     setting = "data.image_dir_test" if folder == config.data.image_dir_test else "--images"

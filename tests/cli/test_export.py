@@ -74,7 +74,7 @@ def check(run: Path, cli: Any, *arguments: str) -> list[str]:
 
 
 def test_every_task_is_exported_here() -> None:
-    assert set(TASKS) <= {"classify", "retrieve", *RECIPES}
+    assert set(TASKS) <= {"classify", "retrieve", "compress", *RECIPES}
 
 
 def test_classifier(trained: Path, cli: Any) -> None:

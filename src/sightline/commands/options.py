@@ -29,6 +29,14 @@ CHECKPOINT = click.option(
     "--checkpoint", default=None, help="One checkpoint; by default the best, of folds each."
 )
 DEVICE = click.option("--device", default="auto", show_default=True)
+TTA = click.option(
+    "--tta", type=click.Choice(["none", "flip", "essential", "comprehensive"]), default=None,
+    help="Views of each picture to average; by default as the run says.",
+)  # fmt: skip
+CALIBRATION = click.option(
+    "--use-calibration/--no-calibration", "use_calibration", default=None,
+    help="By default a calibration is used where the run has one.",
+)  # fmt: skip
 
 
 def find(reference: str, exp_dir: Path) -> RunFolder:

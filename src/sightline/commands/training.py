@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sightline.commands.options import (
 )
 from sightline.errors import UsageError
 
+INTERVAL_VARIABLE = "SAVE_INTERVAL"
+"""The environment variable that earlier systems read."""
 DEMOS = ("classify", "anomaly", "retrieve", "reid", "compress")
 
 
@@ -114,6 +117,25 @@ def train(
     _run(source, overrides, flags, resume=resume, anyway=anyway)
 
 
+def _interval_of_environment(overrides: Sequence[str]) -> list[str]:
+    """What SAVE_INTERVAL sets: more than a file says, and less than the command line does."""
+    given = os.environ.get(INTERVAL_VARIABLE, "").strip()
+    if not given or any(one.startswith(("output.save_interval=", "output=")) for one in overrides):
+        return []
+    if not (given.isascii() and given.isdigit()):
+        raise UsageError(
+            f"The environment variable {INTERVAL_VARIABLE} is no whole number.",
+            expected="the number of epochs between two kept checkpoints, 0 for none",
+            got=given,
+            where=INTERVAL_VARIABLE,
+            remedy="set a number, or unset it and give output.save_interval=NUMBER",
+        )
+    setting = f"output.save_interval={int(given)}"
+    if is_first_process():
+        click.echo(f"{setting}, as the environment variable {INTERVAL_VARIABLE} says")
+    return [setting]
+
+
 def _run(
     source: str | None,
     overrides: Sequence[str],
@@ -126,6 +148,9 @@ def _run(
     from sightline.pipeline import Plan, Request
     from sightline.resume import Resume
 
+    applies = flags.get("skip_training", False) and not flags.get("optimize", False)
+    if source is not None and resume is None and not applies:
+        overrides = [*_interval_of_environment(overrides), *overrides]
     run_training(
         Request(
             source,

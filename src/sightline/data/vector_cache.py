@@ -88,7 +88,7 @@ def as_floats(blocks: Iterator[Block], file: Path) -> Iterator[Block]:
     """Yield blocks as float32, and float16 as it is; DataError for what float32 cannot hold."""
     row = 0
     for block in blocks:
-        if block.dtype == np.float16 or block.dtype == np.float32:
+        if block.dtype.type in (np.float16, np.float32):
             yield np.asarray(block, block.dtype.newbyteorder("="))
         else:
             beyond = np.isfinite(block) & (np.abs(block.astype(np.float64)) > _LARGEST)

@@ -116,10 +116,9 @@ def _lists(column: Any, size: int | None, row: int, file: Path) -> Block:
     if column.null_count:
         at = row + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise _odd("no list", size, f"{file}, row {at}")
-    if isinstance(column.type, pa.FixedSizeListType):
-        lengths = np.full(len(column), column.type.list_size)
-    else:
-        lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    is_fixed = isinstance(column.type, pa.FixedSizeListType)
+    lengths = [column.type.list_size] * len(column) if is_fixed else column.value_lengths()
+    lengths = np.asarray(lengths)
     size = int(lengths[0]) if size is None else size
     other = np.flatnonzero((lengths != size) | (lengths == 0))
     if len(other):

@@ -56,8 +56,21 @@ class VectorRows:
         return VectorRows(self.manifest.select(rows), self.table, self.normalize)
 
     def read(self, places: npt.NDArray[np.int64] | slice = slice(None)) -> Floats:
-        """The vectors (M, D) at some places among the samples, float32, normalised if asked for."""
-        values = np.asarray(self.table.values[self.rows[places]], np.float32)
+        """The vectors (M, D) at some places among the samples, float32, normalised if asked for.
+
+        Raises DataError for a row that the table does not have (any more).
+        """
+        # Of these samples alone: there may be millions of others.
+        rows = np.array(self.manifest.id[places].tolist(), np.int64)
+        if rows.max(initial=0) >= len(self.table.values):
+            raise DataError(
+                "The table of vectors has fewer rows than when it was divided.",
+                expected=f"a row {rows.max()} (from 0)",
+                got=f"{len(self.table.values)} rows",
+                where=self.table.file,
+                remedy="restore the file, or start a new run",
+            )
+        values = np.asarray(self.table.values[rows], np.float32)
         return unit_length(values) if self.normalize else values
 
     def blocks(self, size: int = _BLOCK) -> Iterator[Floats]:

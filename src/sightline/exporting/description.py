@@ -67,6 +67,7 @@ def vector_input_of(vectors: npt.NDArray[np.float32], *, normalize: bool) -> dic
         "name": "vectors",
         "shape": ["batch", vectors.shape[1]],
         "dtype": "float32",
+        "unit_length": normalize,
         "normalisation": "inside the model",
         "steps": steps,
     }

@@ -34,14 +34,14 @@ def open_session(source: bytes | Path) -> Any:
 
 
 def answers_of(
-    session: Any, images: npt.NDArray[np.uint8], batch_size: int
+    session: Any, samples: npt.NDArray[Any], batch_size: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """Every output, by its name, for uint8 images (N, 3, H, W) in batches of a size."""
+    """Every output, by its name, for images (N, 3, H, W) or vectors (N, D) in batches of a size."""
     names = [one.name for one in session.get_outputs()]
     (given,) = session.get_inputs()
     parts = [
-        session.run(names, {given.name: images[start : start + batch_size]})
-        for start in range(0, len(images), batch_size)
+        session.run(names, {given.name: samples[start : start + batch_size]})
+        for start in range(0, len(samples), batch_size)
     ]
     return {name: np.concatenate([part[n] for part in parts]) for n, name in enumerate(names)}
 

@@ -17,10 +17,11 @@ def neighbour_divergence(before: Tensor, after: Tensor, *, k: int, tau: float = 
     `before` and `after` are the distances (N, N-1) of each vector to the others. Row i's
     neighbourhood is p_j = softmax_j(-d_ij² / (tau b_i)), as in Hinton & Roweis, "Stochastic
     Neighbor Embedding", equations 1 to 3, 2002, and q_j the same of `after`. Where theirs is set by
-    a perplexity, the width b_i is how much farther the k-th nearest is than the nearest, in squares,
-    before compression: the k nearest differ in p, and what is far beyond them has hardly any weight.
-    Both have the same width, so that distances are kept too and not only their order. No gradient
-    goes to `before`. k is reduced to N-1; fewer than two others have nothing to compare: 0.
+    a perplexity, the width b_i is how much farther, in squares, the k-th nearest is than the
+    nearest before compression: the k nearest differ in p, and what is far beyond them has hardly
+    any weight. Both have the same width, so that distances are kept too and not only their order.
+    No gradient goes to `before`. k is reduced to N-1; fewer than two others have nothing to
+    compare: 0.
 
     >>> distances = torch.tensor([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]])
     >>> neighbour_divergence(distances, distances, k=2).item()

@@ -5,6 +5,7 @@ N vectors of D numbers in, d numbers out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
@@ -82,18 +83,26 @@ class VectorEncoder(nn.Module):
         if self.network is not None and config.name == "residual":
             for parameter in self.network[-1].parameters():
                 nn.init.zeros_(parameter)
-        self.step = nn.Parameter(torch.full((width,), 1 / LARGEST_CODE)) if config.int8 else None
+        # Its logarithm, so that a step of the optimizer is a share of it, whatever unit it has, and
+        # none makes it negative.
+        start = torch.full((width,), -math.log(LARGEST_CODE))
+        self.log_step = nn.Parameter(start) if config.int8 else None
+
+    @property
+    def step(self) -> Tensor | None:
+        """How far apart the levels of each number are (d,), in the unit of what comes out."""
+        return None if self.log_step is None else self.log_step.exp()
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The vectors (N, d) of vectors (N, D); of an int8 head, those that its codes stand for."""
-        encoded = self.encode(vectors)
-        if self.step is None:
+        encoded, step = self.encode(vectors), self.step
+        if step is None:
             return encoded
         # Rounding has no gradient: it passes as if it were not there, and the step learns by what
         # rounding lost (Esser et al., "Learned Step Size Quantization", equation 3, 2020).
-        scaled = encoded / self.step
+        scaled = encoded / step
         held = scaled.clamp(-LARGEST_CODE, LARGEST_CODE)
-        return (held + (held.round() - held).detach()) * self.step
+        return (held + (held.round() - held).detach()) * step
 
     def encode(self, vectors: Tensor) -> Tensor:
         """The same before it is rounded."""
@@ -121,11 +130,11 @@ class VectorEncoder(nn.Module):
         if self.projection is not None:
             self.projection.weight[:width] = torch.from_numpy(found.directions[:width]).float()
             nn.init.zeros_(self.projection.bias)
-        if self.step is not None:
+        if self.log_step is not None:
             deviation = np.sqrt(found.variances[:width]).clip(min=1e-6 * max(total, 1e-12) ** 0.5)
             if self.config.normalize_output:
                 deviation = deviation / total**0.5 if total > 0 else np.ones(width)
-            self.step[:width] = torch.from_numpy(_CLIP * deviation / LARGEST_CODE).float()
+            self.log_step[:width] = torch.from_numpy(np.log(_CLIP * deviation / LARGEST_CODE))
 
     def describe(self) -> dict[str, Any]:
         """What from_description makes an encoder of this form from, as plain data."""

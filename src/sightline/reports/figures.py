@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,36 @@ def draw_panel(axes: Axes, panel: Panel, epochs: Sequence[int]) -> None:
         key_of(axes)
     else:
         key_of(axes, loc="best", bbox_to_anchor=None, ncols=1 + (len(panel.columns) > 6))
+
+
+def scale_of_losses(axes: Axes, values: Iterable[float]) -> None:
+    """Make the y axis logarithmic, and safe: a zero or a negative value is drawn, not lost.
+
+    Down to the smallest positive value the scale is logarithmic, below it linear; without a
+    positive value, or with one value only, it stays linear.
+    """
+    found = [value for value in values if value == value]
+    positive = [value for value in found if value > 0]
+    if not positive or min(found) == max(found):
+        return
+    if min(found) > 0:
+        axes.set_yscale("log")
+    else:
+        least = max(min(positive), 1e-9 * max(positive))
+        axes.set_yscale("symlog", linthresh=least)
+    _plain_ticks(axes, decades=log10(max(positive) / min(positive)))
+
+
+def _plain_ticks(axes: Axes, *, decades: float) -> None:
+    """Write 0.02 rather than a power of ten; over few decades also between the powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if axes.get_yscale() == "log" and decades < 2.5:
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        axes.yaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="y", which="minor", colors=QUIET, labelsize=8, length=0)
 
 
 def _curve_label(column: str, *, by_measure: bool) -> str:

@@ -121,9 +121,12 @@ class CompressConfig(TaskConfig):
             )
         if monitor is not None and self.train.mode == "min":
             raise ValueError(f"mode min would keep the epoch with the worst {monitor}")
-        if self.loss.k > self.train.batch_size - 2:
+        loss, size = self.loss, self.train.batch_size
+        # A divisor may be any number, and what is not read has no meaning.
+        if loss.function in ("DPLossNeighbours", "DPLossTopK") and loss.k > size - 2:
             raise ValueError(
-                f"loss.k is {self.loss.k}, and a batch of {self.train.batch_size} rows has only "
-                f"{self.train.batch_size - 1} others for each; lower loss.k"
+                f"loss.k is {loss.k}, and of {size} rows in a batch each has {size - 1} others: "
+                f"all of them are no neighbourhood; lower loss.k to {size - 2} or less, or raise "
+                "train.batch_size"
             )
         return self

@@ -45,9 +45,7 @@ class Pool:
         return f"pool: {len(self.places):,} rows{filled}"
 
 
-def companions(
-    manifest: Manifest, splits: Sequence[str], *, pool: PoolSize, seed: int
-) -> Manifest:
+def companions(manifest: Manifest, splits: Sequence[str], *, pool: PoolSize, seed: int) -> Manifest:
     """The samples that fill the pool of some splits up; none where those are enough.
 
     The test is never among those of validation.

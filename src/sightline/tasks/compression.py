@@ -74,11 +74,14 @@ class CompressionTask:
                 continue
             others = self.companions(dataset, (split,), config)
             pool = len(asked) + len(others)
+            if isinstance(config.eval.pool, int):
+                pool = min(pool, config.eval.pool)
             if pool <= most + 1:
                 raise DataError(
                     f"Recall@{most} needs more rows than there are to look among.",
                     expected=f"more than {most + 1} rows",
-                    got=f"{pool}: {len(asked)} of {split} and {len(others)} others",
+                    got=f"{pool}, of {len(asked)} of {split} and {len(others)} others, "
+                    f"with eval.pool={config.eval.pool}",
                     remedy=f"lower eval.recall_k, raise eval.pool or data.{split}_fraction",
                 )
         if config.loss.function in HARD:

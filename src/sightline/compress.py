@@ -1,0 +1,249 @@
+"""`sightline compress`: the smallest form of some vectors that keeps their neighbours.
+
+N rows of a table, D numbers each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sightline.compressing.candidates import QuantizerName
+from sightline.compressing.fitting import Fitter
+from sightline.compressing.judging import Trial, make_trial
+from sightline.compressing.onnx_codec import export_codec
+from sightline.compressing.searching import Search, SearchSettings, find_smallest
+from sightline.compressing.storing import save_codec
+from sightline.compressing.table import report_rows, table_lines
+from sightline.compressing.target import Target, parse_target
+from sightline.config import dump_config, load_config
+from sightline.data.dataset import Dataset
+from sightline.data.vector_samples import VectorRows
+from sightline.errors import MissingExtraError, UsageError
+from sightline.experiment import SPLITS_FILE, find_samples, open_samples, train
+from sightline.experiment.recording import logged, versions
+from sightline.experiment.samples import save_samples
+from sightline.metrics.distance_blocks import Space
+from sightline.random_numbers import generator
+from sightline.reports.run_page import write_run_report
+from sightline.runs import RunFolder, write_atomically
+from sightline.runs.plain import to_json
+from sightline.tasks import TASKS
+from sightline.tasks.compress_config import CompressConfig
+from sightline.tasks.compress_pool import pool_of
+from sightline.trained import TASK_CONFIGS, load_trained
+from sightline.trained.model import best_checkpoints
+
+Say = Callable[[str], object]
+RECIPE = "compress/neighbours"
+SEARCH_FILE = "search.json"
+CODEC_FOLDER = "codec"
+MOST_QUERIES = 5000
+"""Held-out rows that ask in one split: more would hardly make the interval narrower."""
+
+
+@dataclass(frozen=True)
+class CompressRequest:
+    """What the command line says."""
+
+    vectors: Path
+    keep: str
+    overrides: Sequence[str] = ()
+    out: Path | None = None
+    """Folder of the codec; None: RUN/codec."""
+    learned: bool = True
+    """Train encoders too."""
+    budgets: tuple[int, ...] | None = None
+    """Bytes that are tried; None: powers of two and the usual sizes."""
+
+
+def compress_vectors(
+    request: CompressRequest, *, command: Sequence[str], say: Say = print
+) -> tuple[RunFolder, Search, Path]:
+    """The run with the table of every form, the search behind it, and the folder of the codec.
+
+    Forms are fitted to rows to fit and chosen on val by a lower bound; test is read once, for the
+    report. Where no form keeps the target the best one is saved all the same, with the table, and
+    `Search.require_met` raises RunError. Raises UsageError for a target that cannot be read, and
+    DataError for vectors that cannot be used.
+    """
+    target = parse_target(request.keep)
+    config = _configured(request, target)
+    task = TASKS[config.task]
+    dataset = find_samples(config)
+    config = task.resolve(dataset, config)
+    for note in [*dataset.notes, *task.check_data(dataset, config)]:
+        say(note)
+    run = RunFolder.create(
+        config.output.exp_dir,
+        name=config.project.name,
+        task=config.task,
+        command=command,
+        config_text=dump_config(config),
+        seeds={"project": config.project.seed},
+        versions=versions(),
+    )
+    with logged(run, config, kind="compress"):
+        run.set_status("running")
+        run.update(kind="compression search")
+        try:
+            search, codec = _search_in(run, request, target, (config, dataset), say=say)
+        except BaseException as error:
+            run.set_status("failed", error=str(error) or type(error).__name__)
+            raise
+        run.set_status("finished")
+    say(f"run {run.path}")
+    say(f"report {write_run_report(run.path)}")
+    return run, search, codec
+
+
+def _configured(request: CompressRequest, target: Target) -> CompressConfig:
+    """The configuration of the search, and of the encoders that are trained in it."""
+    if not request.vectors.is_file():
+        raise UsageError(
+            "The table of vectors is not there.",
+            expected="a .npy, .npz, .parquet, .jsonl or .fvecs file",
+            got=request.vectors,
+            where="VECTORS",
+        )
+    ks = sorted({5, 10, target.k})
+    given = [
+        f"data.vectors={request.vectors}",
+        "project.name=compress",
+        "model.latent_dim=1",
+        f"eval.recall_k={ks}",
+        f"train.monitor=recall_at_{target.k}",
+        f"loss.k={max(target.k, 2)}",
+    ]
+    config = load_config(RECIPE, [*given, *request.overrides], tasks=TASK_CONFIGS)
+    assert isinstance(config, CompressConfig)
+    return config
+
+
+def _search_in(
+    run: RunFolder,
+    request: CompressRequest,
+    target: Target,
+    samples: tuple[CompressConfig, Dataset],
+    *,
+    say: Say,
+) -> tuple[Search, Path]:
+    config, dataset = samples
+    save_samples(dataset, config, run.path / SPLITS_FILE)
+    counts = {"train" if one == "fit" else one: len(dataset.part(one)) for one in _SPLITS}
+    run.update(data={**counts, "classes": [], "root": str(dataset.manifest.root)})
+    # Codecs divide by the length themselves, so that whoever uses one need not know.
+    plain = config.model_copy(update={"data": config.data.model_copy(update={"normalize": False})})
+    metric = "cosine" if config.data.normalize else config.loss.geometry
+    opened, _ = open_samples(dataset.manifest, plain)
+    assert isinstance(opened, VectorRows)
+    val, test = (_trial(opened, dataset, one, config, metric) for one in ("val", "test"))
+    fit = opened.select(dataset.manifest.rows("fit"))
+    search = find_smallest(
+        target,
+        Fitter(fit, metric=metric, seed=config.project.seed),
+        val,
+        test,
+        settings=SearchSettings(
+            budgets=request.budgets,
+            train_learned=_trainer(config, run, metric) if request.learned else None,
+        ),
+        say=say,
+    )
+    rows = report_rows(search, test)
+    for line in table_lines(rows, target.k):
+        say(line)
+    codec = request.out or run.path / CODEC_FOLDER
+    _save(run, search, rows, codec, (config, val), say=say)
+    run.record_test_read(search.best.spec.name if search.best else "none", run.info["command"])
+    return search, codec
+
+
+_SPLITS = ("fit", "val", "test")
+
+
+def _trial(
+    opened: VectorRows, dataset: Dataset, split: str, config: CompressConfig, metric: Any
+) -> Trial:
+    """The held-out rows of a split as queries, in their pool."""
+    manifest = dataset.manifest
+    asked = manifest.rows(split)
+    seed = config.project.seed
+    order = generator(seed, 0, f"queries of {split}").permutation(len(asked))
+    asked = asked[np.sort(order[:MOST_QUERIES])]
+    others = TASKS[config.task].companions(dataset, (split,), config)
+    assert others is not None
+    queries = opened.select(asked)
+    filled = replace(opened, manifest=others)
+    pool = pool_of(len(queries), len(others), pool=config.eval.pool, seed=seed)
+    vectors = queries.read()
+    every = np.concatenate([vectors, filled.read()])[pool.places]
+    groups = queries.manifest.group.codes
+    return make_trial(
+        split,
+        Space(vectors, every, metric),
+        ks=config.eval.recall_k,
+        self_rows=pool.own,
+        groups=groups if (groups >= 0).any() else None,
+        held_out=pool.held_out,
+    )
+
+
+def _trainer(
+    config: CompressConfig, run: RunFolder, metric: str
+) -> Callable[[int, QuantizerName], nn.Module]:
+    """What trains an encoder of so many numbers, as an ordinary run, and returns it."""
+
+    def trained(size: int, quantizer: QuantizerName) -> nn.Module:
+        model = config.model.model_copy(update={"latent_dim": size, "int8": quantizer == "int8"})
+        data = config.data.model_copy(update={"normalize": metric == "cosine"})
+        project = config.project.model_copy(update={"name": f"compress-{size}-{quantizer}"})
+        one = config.model_copy(update={"model": model, "data": data, "project": project})
+        done = train(one, command=run.info["command"])
+        done.update(parent=run.id)
+        return load_trained(done, best_checkpoints(done)[0], device="cpu").model
+
+    return trained
+
+
+def _save(
+    run: RunFolder,
+    search: Search,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    behind: tuple[CompressConfig, Trial],
+    *,
+    say: Say,
+) -> None:
+    """Write the table, the best codec, and its ONNX file where the packages for that are there."""
+    config, val = behind
+    assert search.best is not None
+    about = {
+        "run": run.id,
+        "target": str(search.target),
+        "met_on_val": search.chosen is not None,
+        "confirmed_by_test": search.kept_promise,
+        "seed": config.project.seed,
+        "rows": rows,
+        "notes": search.notes,
+    }
+    every = [
+        {"form": spec.name, "bytes": spec.bytes, "lower": one.lower[search.target.k]}
+        for spec, one in sorted(search.val.items())
+    ]
+    write_atomically(run.path / SEARCH_FILE, to_json({**about, "tried": every}, indent=1) + "\n")
+    save_codec(search.best.codec, folder, about=about)
+    say(f"codec {folder}: {search.best.spec.name}, {search.best.spec.bytes} bytes a vector")
+    try:
+        parity = export_codec(
+            search.best.codec, np.asarray(val.x.queries[:256]), folder / "model.onnx", about=about
+        )
+    except MissingExtraError as error:
+        say(f"no ONNX file: {error.what} {error.remedy or ''}".strip())
+    else:
+        say(f"model {folder / 'model.onnx'}, {parity.summary()}")
