@@ -11,21 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from sightline.compressing.candidates import QuantizerName
 from sightline.compressing.fitting import Fitter
 from sightline.compressing.judging import Trial, make_trial
+from sightline.compressing.learning import encoder_trainer
 from sightline.compressing.onnx_codec import export_codec
 from sightline.compressing.searching import Search, SearchSettings, find_smallest
-from sightline.compressing.storing import save_codec
-from sightline.compressing.table import report_rows, table_lines
+from sightline.compressing.storing import refuse_foreign, save_codec
+from sightline.compressing.table import report_rows, says_of, table_lines
 from sightline.compressing.target import Target, parse_target
 from sightline.config import dump_config, load_config
 from sightline.data.dataset import Dataset
 from sightline.data.vector_samples import VectorRows
 from sightline.errors import MissingExtraError, UsageError
-from sightline.experiment import SPLITS_FILE, find_samples, open_samples, train
+from sightline.experiment import SPLITS_FILE, find_samples, open_samples
 from sightline.experiment.recording import logged, versions
 from sightline.experiment.samples import save_samples
 from sightline.metrics.distance_blocks import Space
@@ -36,8 +35,7 @@ from sightline.runs.plain import to_json
 from sightline.tasks import TASKS
 from sightline.tasks.compress_config import CompressConfig
 from sightline.tasks.compress_pool import pool_of
-from sightline.trained import TASK_CONFIGS, load_trained
-from sightline.trained.model import best_checkpoints
+from sightline.trained import TASK_CONFIGS
 
 Say = Callable[[str], object]
 RECIPE = "compress/neighbours"
@@ -63,16 +61,22 @@ class CompressRequest:
 
 
 def compress_vectors(
-    request: CompressRequest, *, command: Sequence[str], say: Say = print
-) -> tuple[RunFolder, Search, Path]:
-    """The run with the table of every form, the search behind it, and the folder of the codec.
+    request: CompressRequest,
+    *,
+    command: Sequence[str],
+    then: Callable[[RunFolder, Path], None] | None = None,
+    say: Say = print,
+) -> tuple[RunFolder, Path]:
+    """The run with the table of every form, and the folder of the codec.
 
     Forms are fitted to rows to fit and chosen on val by a lower bound; test is read once, for the
-    report. Where no form keeps the target the best one is saved all the same, with the table, and
-    `Search.require_met` raises RunError. Raises UsageError for a target that cannot be read, and
-    DataError for vectors that cannot be used.
+    report. `then` is called with both when everything is written. Where no form keeps the target
+    RunError is raised, after the best one was saved all the same, with the table. Raises
+    UsageError for a target that cannot be read, and DataError for vectors that cannot be used.
     """
     target = parse_target(request.keep)
+    if request.out is not None:
+        refuse_foreign(request.out)
     config = _configured(request, target)
     task = TASKS[config.task]
     dataset = find_samples(config)
@@ -97,9 +101,12 @@ def compress_vectors(
             run.set_status("failed", error=str(error) or type(error).__name__)
             raise
         run.set_status("finished")
-    say(f"run {run.path}")
-    say(f"report {write_run_report(run.path)}")
-    return run, search, codec
+        say(f"run {run.path}")
+        say(f"report {write_run_report(run.path)}")
+        if then is not None:
+            then(run, codec)
+        search.require_met()
+    return run, codec
 
 
 def _configured(request: CompressRequest, target: Target) -> CompressConfig:
@@ -151,12 +158,12 @@ def _search_in(
         test,
         settings=SearchSettings(
             budgets=request.budgets,
-            train_learned=_trainer(config, run, metric) if request.learned else None,
+            train_learned=encoder_trainer(config, run, metric) if request.learned else None,
         ),
         say=say,
     )
     rows = report_rows(search, test)
-    for line in table_lines(rows, target.k):
+    for line in [*table_lines(rows, target.k), says_of(search)]:
         say(line)
     codec = request.out or run.path / CODEC_FOLDER
     _save(run, search, rows, codec, (config, val), say=say)
@@ -194,23 +201,6 @@ def _trial(
     )
 
 
-def _trainer(
-    config: CompressConfig, run: RunFolder, metric: str
-) -> Callable[[int, QuantizerName], nn.Module]:
-    """What trains an encoder of so many numbers, as an ordinary run, and returns it."""
-
-    def trained(size: int, quantizer: QuantizerName) -> nn.Module:
-        model = config.model.model_copy(update={"latent_dim": size, "int8": quantizer == "int8"})
-        data = config.data.model_copy(update={"normalize": metric == "cosine"})
-        project = config.project.model_copy(update={"name": f"compress-{size}-{quantizer}"})
-        one = config.model_copy(update={"model": model, "data": data, "project": project})
-        done = train(one, command=run.info["command"])
-        done.update(parent=run.id)
-        return load_trained(done, best_checkpoints(done)[0], device="cpu").model
-
-    return trained
-
-
 def _save(
     run: RunFolder,
     search: Search,
@@ -227,13 +217,19 @@ def _save(
         "run": run.id,
         "target": str(search.target),
         "met_on_val": search.chosen is not None,
-        "confirmed_by_test": search.kept_promise,
+        "verdict": search.verdict,
+        "says": says_of(search),
         "seed": config.project.seed,
         "rows": rows,
         "notes": search.notes,
     }
     every = [
-        {"form": spec.name, "bytes": spec.bytes, "lower": one.lower[search.target.k]}
+        {
+            "form": spec.name,
+            "bytes": spec.bytes,
+            "value": one.estimates[search.target.k].value,
+            "lower": one.lower[search.target.k],
+        }
         for spec, one in sorted(search.val.items())
     ]
     write_atomically(run.path / SEARCH_FILE, to_json({**about, "tried": every}, indent=1) + "\n")

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.manifold import trustworthiness as reference_trustworthiness
 
 from sightline.errors import DataError
-from sightline.metrics.distance_blocks import Metric, Space, distance_blocks, row_distances
+from sightline.metrics.distance_blocks import Metric, Space, distances_in_blocks, row_distances
 from sightline.metrics.distance_preservation import (
     continuity,
     normalised_stress,
@@ -121,7 +121,7 @@ def test_distances_are_those_of_scipy(metric: Metric) -> None:
     x, _ = made(300)
     space = Space(x[:50] + 100, x + 100, metric)
     expected = plain_distances(space)
-    blocks = [block for _, block in distance_blocks(space, memory_mib=1)]
+    blocks = [block for _, block in distances_in_blocks(space, memory_mib=1)]
     assert len(blocks) > 1
     np.testing.assert_allclose(np.concatenate(blocks), expected, rtol=1e-8, atol=1e-12)
     rows = np.random.default_rng(1).integers(0, 300, (50, 7))
@@ -222,3 +222,24 @@ def test_the_bound_of_one_value_and_of_none() -> None:
     assert mean_lower_bound([1.0]) < 0.2
     with pytest.raises(DataError, match=r"0\.\.1"):
         mean_lower_bound([0.5, 1.5])
+
+
+def test_the_bound_of_copies_is_that_of_single_ones() -> None:
+    random = np.random.default_rng(3)
+    alone = random.beta(8, 2, 600)
+    copied, names = np.repeat(alone, 5), np.repeat(np.arange(600), 5)
+    bound = mean_lower_bound(alone)
+    assert mean_lower_bound(copied) > bound + 0.003
+    assert mean_lower_bound(copied, groups=names) == pytest.approx(bound, abs=0.001)
+    # Groups whose members have nothing in common, and equal values, change nothing.
+    mixed = random.permutation(copied)
+    assert mean_lower_bound(mixed, groups=names) == pytest.approx(mean_lower_bound(mixed), abs=2e-3)
+    assert mean_lower_bound(np.ones(30), groups=np.zeros(30)) == mean_lower_bound(np.ones(30))
+    with pytest.raises(DataError, match="names, one for each value"):
+        mean_lower_bound([0.5, 0.5], groups=[1])
+
+
+def test_the_bound_hardly_depends_on_the_order() -> None:
+    values = np.random.default_rng(4).beta(8, 2, 769)
+    bounds = [mean_lower_bound(values, seed=seed) for seed in range(10)]
+    assert np.ptp(bounds) < 0.1 * (values.mean() - np.mean(bounds))

@@ -359,3 +359,21 @@ def test_a_split_is_judged_with_its_companions_in_the_order_of_its_rows() -> Non
     assert columns == ["id", "z0", "z1", "z2"]
     by_id = {row[0]: row[1:] for row in table}
     np.testing.assert_allclose([by_id[one] for one in ids], values[rows, :3])
+
+
+def test_by_cosine_pca_is_that_of_directions_and_its_distances() -> None:
+    values = cloud(200) + 2
+    turned = values / np.linalg.norm(values, axis=1, keepdims=True)
+    components = principal_components([turned])
+    rows = list(range(200))
+    (beside,) = compress_result(
+        [str(one) for one in rows],
+        (values, values[:, :3]),
+        (values[:0], values[:0, :3]),
+        judged("full", (5,), geometry="cosine"),
+        components=components,
+    ).baselines
+    mean = turned.mean(axis=0)
+    axes = np.linalg.svd(turned - mean, full_matrices=False)[2][:3]
+    wanted = plain_recall(turned, (turned - mean) @ axes.T, rows, rows, 5)
+    assert beside.recalls[5].mean() == pytest.approx(wanted.mean(), abs=0.005)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sightline.commands.options import JSON_OPTION, OVERRIDES, command_line, print_json, say
+
+if TYPE_CHECKING:
+    from sightline.runs import RunFolder
 
 
 @click.command()
@@ -44,11 +49,14 @@ def compress(
     request = CompressRequest(
         vectors, keep, overrides, out, learned=not no_learned, budgets=budgets or None
     )
-    quiet = (lambda text: say(text)) if as_json else click.echo
-    run, search, codec = compress_vectors(request, command=command_line(), say=quiet)
-    if as_json:
-        import json
 
+    def show(run: RunFolder, codec: Path) -> None:
         content = json.loads((run.path / "search.json").read_bytes())
         print_json({"run": str(run.path), "codec": str(codec), **content})
-    search.require_met()
+
+    compress_vectors(
+        request,
+        command=command_line(),
+        then=show if as_json else None,
+        say=say if as_json else click.echo,
+    )

@@ -20,7 +20,6 @@ from sightline.compressing.fitting import Fitted
 from sightline.errors import DataError
 from sightline.metrics.classification import Floats
 from sightline.metrics.distance_blocks import Space
-from sightline.metrics.grouped_means import class_means
 from sightline.metrics.intervals import Estimate
 from sightline.metrics.neighbours import (
     mean_lower_bound,
@@ -114,7 +113,7 @@ def judge(fitted: Fitted, trial: Trial) -> Judged:
         split=trial.split,
         recalls=recalls,
         estimates={k: recall_estimate(v, groups=trial.groups) for k, v in recalls.items()},
-        lower={k: mean_lower_bound(_units(v, trial.groups)) for k, v in recalls.items()},
+        lower={k: mean_lower_bound(v, groups=trial.groups) for k, v in recalls.items()},
         pool=trial.pool,
         build_seconds=fitted.seconds,
         encode_microseconds=_encode_microseconds(fitted, pool[:_TIMED_ROWS]),
@@ -133,11 +132,6 @@ def difference(one: Judged, other: Judged, k: int, trial: Trial) -> Estimate:
             got=f"{one.split} and {other.split}",
         )
     return recall_difference(one.recalls[k], other.recalls[k], groups=trial.groups)
-
-
-def _units(values: Floats, groups: npt.NDArray[Any] | None) -> Floats:
-    """One value for each independent unit: the query, or the mean of its copies."""
-    return values if groups is None else class_means(values, groups).means
 
 
 def _encode_microseconds(fitted: Fitted, vectors: torch.Tensor) -> float:

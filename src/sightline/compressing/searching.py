@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import nn
 
@@ -26,6 +27,8 @@ from sightline.compressing.target import Target
 from sightline.errors import DataError, RunError
 
 Say = Callable[[str], object]
+Verdict = Literal["confirmed", "open", "contradicted"]
+"""By the lower bound; by neither end of the interval; the whole interval is below the target."""
 TrainLearned = Callable[[int, QuantizerName], nn.Module]
 """From the numbers d and the quantiser's name to a trained encoder."""
 
@@ -58,11 +61,14 @@ class Search:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def kept_promise(self) -> bool | None:
-        """Whether test confirms the lower bound of val; None without a form or a test."""
+    def verdict(self) -> Verdict | None:
+        """What test says of the form that val chose; None without such a form or a test."""
         if self.chosen is None or self.chosen.spec not in self.test:
             return None
-        return self.test[self.chosen.spec].meets(self.target.k, self.target.recall)
+        found, asked = self.test[self.chosen.spec], self.target
+        if found.meets(asked.k, asked.recall):
+            return "confirmed"
+        return "contradicted" if found.estimates[asked.k].high < asked.recall else "open"
 
     def require_met(self) -> Fitted:
         """The chosen form; RunError that tells the best there is where no form met the target."""
@@ -94,8 +100,8 @@ def find_smallest(
     Of each family (transform and quantiser) sizes are bisected, as if more bytes never kept less;
     sizes above the smallest that was found are passed over. Of equal sizes the higher recall wins.
     Learned encoders are trained for the sizes just below the best baseline only.
-    The target may be met by chance on val, since many forms are tried: `kept_promise` says whether
-    test agrees. Raises DataError where the trials do not measure the target's k.
+    The target may be met by chance on val, since many forms are tried: `verdict` says whether test
+    agrees. Raises DataError where the trials do not measure the target's k.
     """
     for trial in (val, test):
         if trial is not None and target.k not in trial.ks:
@@ -232,13 +238,3 @@ def _report(state: _State, specs: Sequence[Spec], test: Trial) -> None:
     for spec in sorted({search.best.spec, *learned, *(one for one in specs if one.bytes in sizes)}):
         fitted = search.best if spec == search.best.spec else state.codec(spec)
         search.test[spec] = judge(fitted, test)
-        state.say(f"judged {spec.name} on {test.split}")
-    if search.kept_promise is False:
-        assert search.chosen is not None
-        spec, k = search.chosen.spec, state.target.k
-        found = search.test[spec]
-        state.note(
-            f"{test.split} does not confirm what val promised: {spec.name} keeps "
-            f"{found.estimates[k].value:.4f}, at least {found.lower[k]:.4f}, and {state.target} "
-            "was asked for"
-        )

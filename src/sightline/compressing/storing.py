@@ -25,7 +25,7 @@ def save_codec(codec: Codec, folder: Path, *, about: Mapping[str, Any] | None = 
     """
     from safetensors.torch import save_file
 
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     described = {"format": FORMAT, "codec": codec.describe(), "about": dict(about or {})}
     tensors = {name: value.contiguous().cpu() for name, value in codec.state_dict().items()}
     staged = staging.begin(folder)
@@ -84,7 +84,8 @@ def describe_codec(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _refuse_foreign(folder: Path) -> None:
+def refuse_foreign(folder: Path) -> None:
+    """Raise DataError where a folder, or a file, has the name that is none of a codec."""
     if not folder.exists():
         return
     names = {one.name for one in folder.iterdir()} if folder.is_dir() else {"a file"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from sightline.compressing.judging import Judged, Trial, difference
 from sightline.compressing.searching import Search
+from sightline.metrics.intervals import Estimate, plural
 
 
 def report_rows(search: Search, trial: Trial | None) -> list[dict[str, Any]]:
@@ -29,8 +30,28 @@ def report_rows(search: Search, trial: Trial | None) -> list[dict[str, Any]]:
     return rows
 
 
-def table_lines(rows: list[dict[str, Any]], k: int) -> list[str]:
-    """The rows as lines of text, with the pool and the number of queries first.
+def says_of(search: Search) -> str:
+    """The outcome in one sentence: the form, how much smaller it is, and what test says of it."""
+    assert search.best is not None
+    spec, k, found = search.best.spec, search.target.k, search.test or search.val
+    judged = found[spec]
+    kept = f"keeps {_numbers(judged.estimates[k])} of recall@{k} on {judged.split}"
+    if search.chosen is None:
+        return f"no form was shown to keep {search.target}; the best, {spec.name}, {kept}"
+    smaller = 4 * search.dimension / spec.bytes
+    first = f"{spec.name}: {spec.bytes} bytes a vector, {smaller:.1f} times smaller; {kept}"
+    words = {
+        "confirmed": f", at least {judged.lower[k]:.4f}: {search.target} is confirmed",
+        "open": f", which alone does not prove {search.target}, as val did; hold out more rows, "
+        "or ask for a little more",
+        "contradicted": f", LESS than {search.target}, which val had promised: ask for a little "
+        "more, or hold out more rows",
+    }
+    return first + words.get(str(search.verdict), "")
+
+
+def table_lines(rows: list[dict[str, Any]], k: int, *, most: int = 4) -> list[str]:
+    """The best rows of each size and every PCA as lines of text, with the pool first.
 
     >>> table_lines([], 10)
     ['no form was judged']
@@ -38,24 +59,41 @@ def table_lines(rows: list[dict[str, Any]], k: int) -> list[str]:
     if not rows:
         return ["no form was judged"]
     pool = rows[0]["pool"]
-    parts = f" ({pool['held_out']} held out, {pool['others']} others)" if "held_out" in pool else ""
+    parts = (
+        f" ({pool['held_out']:,} held out, {pool['others']:,} not)" if "held_out" in pool else ""
+    )
     first = rows[0]["recall"][str(k)]
     lines = [
-        f"{rows[0]['split']}: {first['n']} {first['unit']}s or copies of one, pool {pool['rows']}"
-        f"{parts}",
-        f"{'form':<22}{'bytes':>7}{'ratio':>8}  {f'recall@{k} [95 %]':<24}{'at least':>9}"
+        f"{rows[0]['split']}: {first['n']:,} {plural(first['unit'], first['n'])}, "
+        f"pool of {pool['rows']:,} rows{parts}",
+        f"{'form':<22}{'bytes':>7}{'smaller':>9}  {f'recall@{k} [95 %]':<24}{'at least':>9}"
         f"{'build s':>9}{'us/vector':>11}",
     ]
-    for row in rows:
-        one = row["recall"][str(k)]
-        value = f"{one['value']:.4f} [{one['low']:.4f}, {one['high']:.4f}]"
-        marks = ("  <- chosen" if row["chosen"] else "") + ("" if row["meets"] else "  misses")
-        lines.append(
-            f"{row['form']:<22}{row['bytes']:>7}{row['ratio']:>8.1f}  {value:<24}"
-            f"{one['lower']:>9.4f}{row['build_seconds']:>9.2f}"
-            f"{row['encode_microseconds']:>11.1f}{marks}"
-        )
+    shown = [row for row in rows if _is_shown(row, rows, most)]
+    lines += [_line(row, k) for row in shown]
+    if len(shown) < len(rows):
+        lines.append(f"and {len(rows) - len(shown)} forms of the same sizes that keep less")
     return [*lines, *(row["against"]["says"] for row in rows if row.get("against"))]
+
+
+def _is_shown(row: dict[str, Any], rows: list[dict[str, Any]], most: int) -> bool:
+    same = [one for one in rows if one["bytes"] == row["bytes"]]
+    is_pca = row["transform"] == "pca" and row["quantizer"] == "int8"
+    return row["chosen"] or is_pca or same.index(row) < most
+
+
+def _line(row: dict[str, Any], k: int) -> str:
+    one = row["recall"][str(k)]
+    value = f"{one['value']:.4f} [{one['low']:.4f}, {one['high']:.4f}]"
+    return (
+        f"{row['form']:<22}{row['bytes']:>7}{row['ratio']:>8.1f}x  {value:<24}"
+        f"{one['lower']:>9.4f}{row['build_seconds']:>9.2f}{row['encode_microseconds']:>11.1f}"
+        f"{'  <- chosen' if row['chosen'] else ''}"
+    )
+
+
+def _numbers(one: Estimate) -> str:
+    return f"{one.value:.4f} [{one.low:.4f}, {one.high:.4f}]"
 
 
 def _row(search: Search, judged: Judged) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def row_distances(space: Space, rows: npt.ArrayLike, *, memory_mib: int = 64) ->
     return distances
 
 
-def distance_blocks(space: Space, *, memory_mib: int = 256) -> Iterator[tuple[slice, Floats]]:
+def distances_in_blocks(space: Space, *, memory_mib: int = 256) -> Iterator[tuple[slice, Floats]]:
     """Yield some queries as a slice and their distances to the whole pool, (B, N) in float64.
 
     Those that nearly cancel are measured from the difference, as in ``row_distances``. All the

@@ -19,7 +19,7 @@ from sightline.metrics.distance_blocks import (
     Space,
     checked_rows,
     checked_self_rows,
-    distance_blocks,
+    distances_in_blocks,
 )
 from sightline.metrics.neighbours import TOLERANCE
 
@@ -144,7 +144,7 @@ def _kept_ranks(
     others = len(space.pool) - (own >= 0)
     _check_chosen(chosen, own, int(others.min(initial=len(space.pool))))
     found = np.empty(len(own))
-    for part, distances in distance_blocks(space, memory_mib=memory_mib):
+    for part, distances in distances_in_blocks(space, memory_mib=memory_mib):
         _hide(distances, own[part], np.inf)
         far = np.take_along_axis(distances, chosen[part], axis=1)
         # Equal up to rounding is not nearer.
@@ -189,7 +189,7 @@ def _both(
     x: Space, z: Space, own: Rows, memory_mib: int
 ) -> Iterator[tuple[slice, npt.NDArray[np.bool_], tuple[Floats, Floats]]]:
     """Blocks of both spaces, and which of their distances are not to the query itself."""
-    blocks = (distance_blocks(space, memory_mib=memory_mib // 2) for space in (x, z))
+    blocks = (distances_in_blocks(space, memory_mib=memory_mib // 2) for space in (x, z))
     for (part, far), (_, found) in zip(*blocks, strict=True):
         kept = np.ones(far.shape, dtype=np.bool_)
         _hide(kept, own[part], False)

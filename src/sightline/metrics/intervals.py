@@ -67,7 +67,8 @@ def plural(unit: str, n: int) -> str:
         return unit
     if unit.endswith("y") and unit[-2:-1] not in tuple("aeiou"):
         return unit[:-1] + "ies"
-    return unit + ("es" if unit.endswith(("s", "x", "ch", "sh")) else "s")
+    hisses = unit.endswith(("s", "x", "ch", "sh")) and unit != "epoch"
+    return unit + ("es" if hisses else "s")
 
 
 def bootstrap_interval(

@@ -42,6 +42,7 @@ def paired_difference(
     *,
     groups: npt.ArrayLike | None = None,
     resamples: int = 1000,
+    confidence: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
     """Return the mean of ``second - first`` (N,) with its interval, by drawing samples anew.
@@ -54,7 +55,9 @@ def paired_difference(
     """
     before, after = np.asarray(first, np.float64), np.asarray(second, np.float64)
     _check_one_length(before, after)
-    return mean_estimate(after - before, groups=groups, resamples=resamples, seed=seed)
+    return mean_estimate(
+        after - before, groups=groups, resamples=resamples, confidence=confidence, seed=seed
+    )
 
 
 def auroc_difference(

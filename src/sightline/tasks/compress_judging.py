@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sightline.data.vector_samples import unit_length
 from sightline.metrics.distance_blocks import Space
 from sightline.metrics.distance_preservation import (
     normalised_stress,
@@ -33,10 +34,9 @@ MOST_QUERIES = 1000
 
 def recalls_of(queries: Pair, others: Pair, config: CompressConfig) -> tuple[Recalls, Pool]:
     """Recall@k of each query (Q,) for each k, and the pool it was found in."""
-    settings = config.eval
-    pool = pool_of(len(queries[0]), len(others[0]), pool=settings.pool, seed=config.project.seed)
+    pool = _pool(queries, others, config)
     before, after = _spaces(queries, others, pool, config)
-    return judge_neighbours(before, after, ks=settings.recall_k, self_rows=pool.own), pool
+    return judge_neighbours(before, after, ks=config.eval.recall_k, self_rows=pool.own), pool
 
 
 def compress_result(
@@ -63,8 +63,7 @@ def compress_result(
     baselines = []
     if components is not None:
         width = config.model.latent_dim
-        shorter = [(x, components.project(x, width)) for x, _ in (queries, others)]
-        theirs, _ = recalls_of(shorter[0], shorter[1], config)
+        theirs = _recalls_of_components(queries, others, config, components)
         baselines.append(_baseline("pca", width, theirs, recalls, sampling))
     return CompressResult(
         ids=ids,
@@ -73,7 +72,9 @@ def compress_result(
             f"recall_at_{k}": recall_estimate(values, **sampling) for k, values in recalls.items()
         },
         lower_bounds={
-            f"recall_at_{k}": mean_lower_bound(values, confidence=settings.confidence)
+            f"recall_at_{k}": mean_lower_bound(
+                values, groups=codes, confidence=settings.confidence, seed=config.project.seed
+            )
             for k, values in recalls.items()
         },
         more=_distances_kept(queries, others, pool, config, sampling),
@@ -81,6 +82,25 @@ def compress_result(
         pool=pool,
         sizes=_sizes(queries, config),
     )
+
+
+def _pool(queries: Pair, others: Pair, config: CompressConfig) -> Pool:
+    rows = len(queries[0]), len(others[0])
+    return pool_of(*rows, pool=config.eval.pool, seed=config.project.seed)
+
+
+def _recalls_of_components(
+    queries: Pair, others: Pair, config: CompressConfig, components: PrincipalComponents
+) -> Recalls:
+    """The recall of principal components, by distance: around their mean, angles say nothing."""
+    pool, width = _pool(queries, others, config), config.model.latent_dim
+    before, _ = _spaces(queries, others, pool, config)
+    of_unit = config.loss.geometry == "cosine"
+    shorter = [
+        components.project(unit_length(x) if of_unit else x, width) for x, _ in (queries, others)
+    ]
+    after = Space(shorter[0], np.concatenate(shorter)[pool.places])
+    return judge_neighbours(before, after, ks=config.eval.recall_k, self_rows=pool.own)
 
 
 def _baseline(

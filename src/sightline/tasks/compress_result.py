@@ -82,7 +82,7 @@ class CompressResult:
         """One line per score, what PCA keeps, and the pool, without which recall means little."""
         sizes = self.sizes
         lines = [
-            f"{name} {one}, above {self.lower_bounds[name]:.3f} for sure"
+            f"{name} {one}, at least {self.lower_bounds[name]:.3f} ({one.confidence:.0%})"
             for name, one in self.headline.items()
         ]
         for other in self.baselines:

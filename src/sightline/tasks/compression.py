@@ -203,7 +203,8 @@ class CompressionTask:
         splits = read_row_splits(run_folder / "splits.csv", verify=False)
         table = open_table(config.data, cache_dir=cache_folder())
         fit = splits.select(splits.rows("fit"))
-        return principal_components(VectorRows(fit, table, config.data.normalize).blocks())
+        of_unit = config.data.normalize or config.loss.geometry == "cosine"
+        return principal_components(VectorRows(fit, table, of_unit).blocks())
 
 
 def create_loss(config: CompressConfig) -> RankDistanceLoss:
