@@ -17,7 +17,6 @@ from sightline.compressing.judging import Trial, make_trial
 from sightline.compressing.learning import encoder_trainer
 from sightline.compressing.onnx_codec import export_codec
 from sightline.compressing.searching import Search, SearchSettings, find_smallest
-from sightline.compressing.storing import refuse_foreign, save_codec
 from sightline.compressing.table import report_rows, says_of, table_lines
 from sightline.compressing.target import Target, parse_target
 from sightline.config import dump_config, load_config
@@ -36,6 +35,7 @@ from sightline.tasks import TASKS
 from sightline.tasks.compress_config import CompressConfig
 from sightline.tasks.compress_pool import pool_of
 from sightline.trained import TASK_CONFIGS
+from sightline.trained.codec_folder import refuse_foreign, save_codec
 
 Say = Callable[[str], object]
 RECIPE = "compress/neighbours"
@@ -215,6 +215,8 @@ def _save(
     assert search.best is not None
     about = {
         "run": run.id,
+        "numbers": search.dimension,
+        "column": config.data.column,
         "target": str(search.target),
         "met_on_val": search.chosen is not None,
         "verdict": search.verdict,
@@ -234,6 +236,7 @@ def _save(
     ]
     write_atomically(run.path / SEARCH_FILE, to_json({**about, "tried": every}, indent=1) + "\n")
     save_codec(search.best.codec, folder, about=about)
+    run.update(codec=str(folder.absolute()))
     say(f"codec {folder}: {search.best.spec.name}, {search.best.spec.bytes} bytes a vector")
     try:
         parity = export_codec(

@@ -1,12 +1,14 @@
-"""`sightline predict` of a compression run: the shorter vectors of tables of vectors.
+"""`sightline predict` for vectors: the shorter vectors, or the codes, of tables of vectors.
 
-N vectors of D numbers, d numbers of each that comes out.
+N vectors of D numbers, W numbers of each that comes out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,37 +17,87 @@ import torch
 from sightline.data.vector_files import VectorTable, open_vectors
 from sightline.data.vector_rows import bad_rows
 from sightline.data.vector_samples import unit_length
-from sightline.errors import DataError, UsageError
+from sightline.errors import CheckpointError, DataError, UsageError
 from sightline.evaluation import as_csv
 from sightline.runs import RunFolder
 from sightline.runs.files import replace_atomically
 from sightline.tasks.compress_config import CompressConfig
 from sightline.trained import load_trained, require_answers
-from sightline.trained.model import TrainedModel
+from sightline.trained.codec_folder import DESCRIPTION, describe_codec, load_codec
 from sightline.trained.predictor import create_predictor
 from sightline.training.runtime import cache_folder
 
-Say = Callable[[str], object]
-Floats = npt.NDArray[np.float32]
 _BLOCK = 8192
 ENDINGS = (".npy", ".csv")
 
 
-def encode_files(
-    run: RunFolder,
-    inputs: Sequence[Path],
-    out: Path,
-    *,
-    checkpoint: str | None = None,
-    device: str = "auto",
-) -> tuple[int, int]:
-    """Write the shorter vectors (N, d) of all rows of some tables, in their order; (N, d).
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """What makes a block (B, D) float32 an array (B, W) of a type; a table has `column`."""
 
-    A name that ends in .npy gets float32 numbers, .csv a line for each row. Blocks are encoded one
-    after the other, so a table need not fit into memory; the file appears when it is complete.
-    Raises DataError for vectors of another size than the run's, and for rows with NaN or infinity.
-    """
+    encode: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+    input_dim: int
+    width: int
+    dtype: np.dtype[Any]
+    column: str | None = None
+    prefix: str = "z"
+    """Begins the name of each column in a .csv file."""
+
+
+def encoder_of_run(
+    run: RunFolder, *, checkpoint: str | None = None, device: str = "auto"
+) -> Encoder:
+    """The trained encoder of a compression run; its vectors are float32."""
     require_answers(run, "vectors", "encoding vectors")
+    name = create_predictor(run, checkpoint=checkpoint, device=device).members[0].checkpoint
+    trained = load_trained(run, name, device=device)
+    config = trained.config
+    assert isinstance(config, CompressConfig)
+    trained.model.eval()
+
+    def encode(block: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        values = unit_length(block) if config.data.normalize else block
+        with torch.no_grad():
+            return np.asarray(trained.model(torch.from_numpy(values).to(trained.device)).cpu())
+
+    size, width = config.model.input_dim, config.model.latent_dim
+    assert size is not None
+    return Encoder(encode, size, width, np.dtype(np.float32), config.data.column)
+
+
+def codec_of(place: Path) -> Path | None:
+    """The folder of a codec, if it is one."""
+    return place if (place / DESCRIPTION).is_file() else None
+
+
+def encoder_of_codec(folder: Path) -> Encoder:
+    """The codec that `sightline compress` wrote; codes have the type that it stores them in."""
+    codec, about = load_codec(folder), describe_codec(folder)["about"]
+    size = about.get("numbers")
+    if not isinstance(size, int):
+        raise CheckpointError(
+            "The codec does not say what vectors it takes.",
+            expected="numbers in the about of codec.json",
+            got=size,
+            where=folder,
+            remedy="use it in Python: sightline.trained.codec_folder.load_codec",
+        )
+    codes = codec.encode(torch.zeros(1, size)).numpy()
+
+    def encode(block: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        return codec.encode(torch.from_numpy(block)).numpy()
+
+    return Encoder(encode, size, codes.shape[1], codes.dtype, about.get("column"), prefix="code")
+
+
+def encode_files(encoder: Encoder, inputs: Sequence[Path], out: Path) -> int:
+    """Write what an encoder makes of all rows of some tables, in their order; return N.
+
+    A name that ends in .npy gets an array (N, W), .csv a line for each row. Blocks are encoded one
+    after the other, so a table need not fit into memory; the file appears when it is complete.
+    Raises DataError for vectors of another size than the encoder's, and for rows with NaN or
+    infinity.
+    """
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(
             "The ending of the file does not say how vectors are to be written.",
@@ -53,46 +105,40 @@ def encode_files(
             got=out,
             where="--out",
         )
-    name = create_predictor(run, checkpoint=checkpoint, device=device).members[0].checkpoint
-    trained = load_trained(run, name, device=device)
-    config = trained.config
-    assert isinstance(config, CompressConfig)
     tables = [
-        open_vectors(file, column=config.data.column, cache_dir=cache_folder()) for file in inputs
+        open_vectors(file, column=encoder.column, cache_dir=cache_folder()) for file in inputs
     ]
     for table in tables:
-        _require_usable(table, config)
-    count, width = sum(len(table.values) for table in tables), config.model.latent_dim
-    encoded = (block for table in tables for block in _encoded(table, trained, config))
+        _require_usable(table, encoder.input_dim)
+    count, width = sum(len(table.values) for table in tables), encoder.width
+    encoded = (block for table in tables for block in _encoded(table, encoder))
+    stored = encoder.dtype.newbyteorder("<")
     with replace_atomically(out) as handle:
         if out.suffix.lower() == ".npy":
-            header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+            described = np.lib.format.dtype_to_descr(stored)
+            header = {"descr": described, "fortran_order": False, "shape": (count, width)}
             np.lib.format.write_array_header_1_0(handle, header)
             for block in encoded:
-                handle.write(block.astype("<f4").tobytes())
+                handle.write(block.astype(stored).tobytes())
         else:
-            handle.write(as_csv([[f"z{number}" for number in range(width)]]).encode())
+            names = [f"{encoder.prefix}{number}" for number in range(width)]
+            handle.write(as_csv([names]).encode())
             for block in encoded:
                 handle.write(as_csv(block.tolist()).encode())
-    return count, width
+    return count
 
 
-def _encoded(table: VectorTable, trained: TrainedModel, config: CompressConfig) -> Iterator[Floats]:
-    trained.model.eval()
+def _encoded(table: VectorTable, encoder: Encoder) -> Iterator[npt.NDArray[Any]]:
     for start in range(0, len(table.values), _BLOCK):
         # A copy: what is mapped must not be written to, which torch cannot promise.
-        block = np.array(table.values[start : start + _BLOCK], np.float32)
-        if config.data.normalize:
-            block = unit_length(block)
-        with torch.no_grad():
-            yield trained.model(torch.from_numpy(block).to(trained.device)).cpu().numpy()
+        yield encoder.encode(np.array(table.values[start : start + _BLOCK], np.float32))
 
 
-def _require_usable(table: VectorTable, config: CompressConfig) -> None:
-    found, expected = table.values.shape[1], config.model.input_dim
+def _require_usable(table: VectorTable, expected: int) -> None:
+    found = table.values.shape[1]
     if found != expected:
         raise DataError(
-            "The vectors have another size than those the run was trained with.",
+            "The vectors have another size than those that were learnt from.",
             expected=f"{expected} numbers in each row",
             got=f"{found}",
             where=table.file,

@@ -223,7 +223,7 @@ def test_predict_writes_what_the_model_says(shorter: Path, cli: Any) -> None:
     wanted = model_answers(shorter, new)
     done = cli("predict", "latest", "new.npy", "new.npz", "--out", "out.npy")
     assert done.code == 0, done.said
-    assert "103 vectors of 16 numbers in out.npy" in done.out
+    assert "103 vectors of 16 float32 numbers in out.npy" in done.out
     found = np.load("out.npy")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.concatenate([wanted, wanted[:3]]), rtol=1e-5, atol=1e-5)

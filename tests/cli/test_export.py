@@ -105,7 +105,7 @@ def test_calibrated_probabilities_are_exported(trained: Path, cli: Any) -> None:
 
 def test_embedder(searched: Path, cli: Any) -> None:
     lines = check(searched, cli)
-    assert any(line.startswith("order of the other pictures") for line in lines)
+    assert any(line.startswith("order of the others") for line in lines)
     said = load_exported(searched / "export").description["embedding"]
     assert (said["size"], said["unit_length"]) == (16, True)
 
@@ -135,7 +135,7 @@ def test_detector(method: str, tmp_path: Path, cli: Any) -> None:
     assert done.code == 0, done.said
     run = Path(cli.newest()["path"])
     lines = check(run, cli)
-    assert any(line.startswith("order of the pictures by score: 1 of 1") for line in lines)
+    assert any(line.startswith("order by score: 1 of 1") for line in lines)
     assert load_exported(run / "export").description["thresholds"] is not None
 
 

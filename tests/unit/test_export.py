@@ -66,7 +66,7 @@ def test_model_json_says_what_a_stranger_needs(run: RunFolder, folder: Path) -> 
     assert [one["shape"] for one in said["outputs"]] == [["batch", 3]]
     measured = said["measured"]
     count = min(32, len(samples_of(run, "val")))
-    assert (measured["split"], measured["pictures"]) == ("val", count)
+    assert (measured["split"], measured["samples"]) == ("val", count)
     assert measured["batches"] == [1, 3, count]
     (one,) = measured["differences"]
     assert 0 <= one["relative"] < 1e-5
@@ -134,7 +134,7 @@ def test_tolerance_and_number_of_pictures_are_settings(run: RunFolder, tmp_path:
     done = export_run(run, out=tmp_path / "rough.onnx", settings=settings, say=print)
     assert done.file == tmp_path / "rough.onnx"
     assert (tmp_path / "rough.json").is_file()
-    assert (done.parity.pictures, done.parity.batches) == (4, (1, 3, 4))
+    assert (done.parity.samples, done.parity.batches) == (4, (1, 3, 4))
     assert done.parity.differences[0].absolute == pytest.approx(0.01, rel=1e-3)
 
 

@@ -193,7 +193,7 @@ def test_graph_of_patchcore_is_patchcore(
 def test_equal_answers_pass_in_every_batch_size(counted: bytes) -> None:
     found = judged(counted, logits_of(7))
     found.require_equal(where="here")
-    assert (found.batches, found.pictures) == ((1, 3, 7), 7)
+    assert (found.batches, found.samples) == ((1, 3, 7), 7)
     (one,) = found.differences
     assert 0 <= one.relative < 1e-5
     assert (found.decision.same, found.decision.different) == (7, ())
@@ -256,7 +256,7 @@ def test_orders_may_swap_only_what_cannot_be_told_apart() -> None:
     assert other.different == ("a", "c")
     score = np.array([1.0, 2.0, 3.0], np.float32)
     scores = parity._decision({"score": score}, {"score": score[::-1]}, "abc", 1e-4)
-    assert scores.different == ("all pictures",)
+    assert scores.different == ("all samples",)
     tied = score + np.float32([0, 1, -1e-7])
     assert not parity._decision({"score": tied}, {"score": tied[[0, 2, 1]]}, "abc", 1e-4).different
 

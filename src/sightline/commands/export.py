@@ -25,7 +25,7 @@ from sightline.commands.options import (
 @click.option("--opset", type=click.IntRange(min=1), default=None,
               help="Version of the ONNX operators; by default the exporter's.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(3, 1024), default=32, show_default=True,
-              help="Pictures on which the file is compared with the model.")  # fmt: skip
+              help="Samples on which the file is compared with the model.")  # fmt: skip
 @click.option("--tolerance", type=click.FloatRange(0, 1, min_open=True), default=1e-4,
               show_default=True,
               help="Largest difference, as a share of an output's largest value.")  # fmt: skip
@@ -43,8 +43,8 @@ def export(
 ) -> None:
     """Write a trained model as ONNX, once it is seen to answer like the model.
 
-    The file takes uint8 RGB images, any number at a time; model.json beside it says how a picture
-    becomes one, and what was measured.
+    The file takes uint8 RGB images, or float32 vectors where those are compressed, any number at a
+    time; model.json beside it says how a picture becomes one, and what was measured.
 
     \b
     Examples:

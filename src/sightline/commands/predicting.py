@@ -58,6 +58,7 @@ def predict(run: str, inputs: tuple[str, ...], source: str | None, **options: An
       sightline predict latest parts --out scores.csv --heat-maps seen
       sightline predict latest photos --out answers.csv --index gallery
       sightline predict latest vectors.npy --out shorter.npy
+      sightline predict RUN/codec vectors.npy --out codes.npy
       sightline predict latest --sample sample_submission.csv --images test
       sightline predict --config infer.yaml infer.tta=flip
     """
@@ -117,6 +118,7 @@ def _predict_sample(run: str, inputs: tuple[str, ...], options: dict[str, Any]) 
 
 
 def _predict_inputs(run: str, inputs: tuple[str, ...], options: dict[str, Any]) -> None:
+    from sightline.encoding import codec_of
     from sightline.prediction import (
         predict_files,
         refuse_overwriting,
@@ -131,31 +133,42 @@ def _predict_inputs(run: str, inputs: tuple[str, ...], options: dict[str, Any]) 
         )
     if not inputs:
         raise click.MissingParameter(param_hint="'INPUTS...'", param_type="argument")
-    out, folder = options.pop("out"), find(run, options.pop("exp_dir"))
+    out, exp_dir = options.pop("out"), options.pop("exp_dir")
     if out is None:
         raise click.MissingParameter(param_hint="'--out'", param_type="option")
     del options["sample"]
     files = [Path(name) for name in inputs]
     refuse_overwriting(out, files)
-    if folder.info.get("task") == "compress":
-        _encode(folder, files, out, options)
+    source = codec_of(Path(run)) or find(run, exp_dir)
+    if not isinstance(source, Path) and source.info.get("kind") == "compression search":
+        source = Path(source.info["codec"])
+    if isinstance(source, Path) or source.info.get("task") == "compress":
+        _encode(source, files, out, options)
         return
     require_writable(out)
-    columns, rows = predict_files(folder, files, **options, say=say)
+    columns, rows = predict_files(source, files, **options, say=say)
     write_predictions(out, columns, rows)
     click.echo(f"{len(rows)} predictions in {out}")
 
 
-def _encode(run: RunFolder, files: list[Path], out: Path, options: dict[str, Any]) -> None:
-    """Write the shorter vectors of tables; UsageError for options that only pictures have."""
-    from sightline.encoding import encode_files
+def _encode(
+    source: RunFolder | Path, files: list[Path], out: Path, options: dict[str, Any]
+) -> None:
+    """Write the shorter vectors, or codes, of tables; UsageError for options of pictures."""
+    from sightline.encoding import encode_files, encoder_of_codec, encoder_of_run
 
-    read = {name: options.pop(name) for name in ("checkpoint", "device")}
-    given = [name for name, value in options.items() if value is not None]
+    is_codec = isinstance(source, Path)
+    read = {} if is_codec else {name: options.pop(name) for name in ("checkpoint", "device")}
+    given = [name for name, value in options.items() if value not in (None, "auto")]
     if given:
+        kind = "codecs" if is_codec else "runs that compress vectors"
         raise UsageError(
-            f"--{given[0].replace('_', '-')} is not for runs that compress vectors.",
+            f"--{given[0].replace('_', '-')} is not for {kind}.",
             remedy="leave it out: sightline predict RUN VECTORS --out FILE.npy",
         )
-    count, width = encode_files(run, files, out, **read)
-    click.echo(f"{count} vectors of {width} numbers in {out}")
+    if isinstance(source, Path):
+        encoder = encoder_of_codec(source)
+    else:
+        encoder = encoder_of_run(source, **read)
+    count = encode_files(encoder, files, out)
+    click.echo(f"{count} vectors of {encoder.width} {encoder.dtype} numbers in {out}")

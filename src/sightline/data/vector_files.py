@@ -90,6 +90,7 @@ def _checked_ending(file: Path) -> str:
             expected=f"a file that ends with {', '.join(ENDINGS)}",
             got="a folder" if file.is_dir() else "nothing",
             where=file,
+            remedy="check the name; relative ones are looked for where the command is run",
         )
     ending = file.suffix.lower()
     if ending not in ENDINGS:

@@ -1,6 +1,6 @@
-"""Whether an ONNX file answers as the model it was made from, on pictures of the run's own data.
+"""Whether an ONNX file answers as the model it was made from, on samples of the run's own data.
 
-N pictures; an output is an array whose first axis is the pictures.
+N samples, pictures or vectors; an output is an array whose first axis is the samples.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Difference:
     relative: float
     """The same as a share of the output's largest value."""
     where: str
-    """The picture with the largest difference, and how many were answered for together."""
+    """The sample with the largest difference, and how many were answered for together."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,23 @@ class Decision:
 
     kind: str
     same: int
-    pictures: int
+    samples: int
     different: tuple[str, ...]
-    """Pictures whose decision differs by more than rounding explains."""
+    """Samples whose decision differs by more than rounding explains."""
 
 
 @dataclass(frozen=True)
 class Parity:
     """What a comparison found."""
 
-    pictures: int
+    samples: int
     split: str
     batches: tuple[int, ...]
     tolerance: float
     differences: tuple[Difference, ...]
     decision: Decision
+    unit: str = "pictures"
+    """What a sample is."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
@@ -63,11 +65,11 @@ class Parity:
         sizes = ", ".join(map(str, self.batches))
         lines = [
             f"{one.output}: differs by {one.absolute:.1e} at most, {one.relative:.1e} of its "
-            f"largest value ({self.pictures} pictures of {self.split}, batches of {sizes})"
+            f"largest value ({self.samples} {self.unit} of {self.split}, batches of {sizes})"
             for one in self.differences
         ]
         decided = self.decision
-        return [*lines, f"{decided.kind}: {decided.same} of {decided.pictures} the same"]
+        return [*lines, f"{decided.kind}: {decided.same} of {decided.samples} the same"]
 
     def require_equal(self, *, where: object) -> None:
         """Raise RunError, with the figures, unless values and decisions are those of the model."""
@@ -88,7 +90,7 @@ class Parity:
             raise RunError(
                 "The exported model does not decide as the trained one, so it was not kept.",
                 expected=f"the same {self.decision.kind} for every picture",
-                got=f"another one for {len(named)} of {self.decision.pictures}: "
+                got=f"another one for {len(named)} of {self.decision.samples}: "
                 + ", ".join(named[:5]),
                 where=where,
                 remedy="try another --opset, or other versions of onnxscript and onnxruntime",
@@ -97,19 +99,19 @@ class Parity:
 
 def compare(
     session: Any,
-    images: npt.NDArray[np.uint8],
+    inputs: npt.NDArray[Any],
     expected: Arrays,
     *,
     ids: Sequence[str],
     split: str,
     tolerance: float,
 ) -> Parity:
-    """What the session answers for images (N, 3, H, W), against the model's answers for them.
+    """What the session answers for images (N, 3, H, W) or vectors (N, D), against the model.
 
     Alone, three together, and all together; the largest differences of all of these are kept.
     """
     batches = tuple(sorted({1, min(3, len(ids)), len(ids)}))
-    found = {size: answers_of(session, images, size) for size in batches}
+    found = {size: answers_of(session, inputs, size) for size in batches}
     # What is no number is reported as a difference, and needs no warning before.
     with np.errstate(invalid="ignore"):
         differences = tuple(
@@ -121,7 +123,8 @@ def compare(
             for name, values in expected.items()
         )
         decision = _decision(expected, found[batches[-1]], ids, tolerance)
-    return Parity(len(ids), split, batches, tolerance, differences, decision)
+    unit = "vectors" if inputs.ndim == 2 else "pictures"
+    return Parity(len(ids), split, batches, tolerance, differences, decision, unit)
 
 
 def _difference(
@@ -155,11 +158,11 @@ def _decision(expected: Arrays, found: Arrays, ids: Sequence[str], tolerance: fl
     lost = _lost_by_first(wanted, given) if kind == "class" else _lost_by_order(wanted, given)
     words = {
         "class": "most probable class",
-        "neighbours": "order of the other pictures by distance",
-        "scores": "order of the pictures by score",
+        "neighbours": "order of the others by distance",
+        "scores": "order by score",
     }
-    # An order of all pictures is one decision, which each of them takes part in.
-    named = [ids[row] if len(lost) == len(ids) else "all pictures" for row in range(len(lost))]
+    # An order of all samples is one decision, which each of them takes part in.
+    named = [ids[row] if len(lost) == len(ids) else "all samples" for row in range(len(lost))]
     different = tuple(one for one, gap in zip(named, lost, strict=True) if not gap <= slack)
     return Decision(words[kind], int((lost == 0).sum()), len(lost), different)
 
