@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import yaml
 
 from sightline.errors import DataError
 from sightline.runs import RunFolder
@@ -24,6 +25,7 @@ Table = npt.NDArray[Any]
 SHORT = ("train.epochs=2", "train.warmup_epochs=0", "train.batch_size=100", "eval.bootstrap=100")
 TRAINING = ("compress/digits", *SHORT, "data.vectors=vectors.npy")
 ROWS = 600
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RECIPES = ("digits", "neighbours", "pca", "v1", "v1norm", "v2", "v2norm")
 
 
@@ -496,3 +498,52 @@ def test_a_save_interval_that_is_no_number_is_refused(
     monkeypatch.setenv("SAVE_INTERVAL", value)
     refused(cli, "train", *TRAINING, words=["SAVE_INTERVAL", value, "whole number"], code=2)
     assert cli.newest() == {}
+
+
+# The scripts of earlier systems.
+
+
+def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_old_options_train_and_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAVE_INTERVAL", "9")
+    options = ("--loss-function", "DPLossV2Norm", "--tau", 0.5, "--epochs", 3, "--lr", 0.002)
+    more = ("--save-interval", 2, "--latent-dim", 8, "--lambda-pairdist", 0.1, "--batch-size", 128)
+    done = script("train.py", *options, *more, "model.hidden_dims=[32]")
+    assert done.returncode == 0, done.stderr
+    (run,) = (one.parent for one in Path("experiments").rglob("run.json"))
+    told = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert (told["loss"]["function"], told["loss"]["tau"]) == ("DPLossV2Norm", 0.5)
+    assert (told["loss"]["lambda_rank"], told["loss"]["lambda_pairdist"]) == (1.0, 0.1)
+    assert (told["train"]["epochs"], told["train"]["lr"]) == (3, 0.002)
+    assert (told["train"]["batch_size"], told["model"]["latent_dim"]) == (128, 8)
+    assert told["model"]["hidden_dims"] == [32]
+    assert told["output"]["save_interval"] == 2, "the command line beats the environment"
+    kept = sorted(one.name for one in (run / "ckpt").glob("epoch_*.pth"))
+    assert kept == ["epoch_002.pth", "epoch_003.pth"]
+    tested = script("test.py", "latest", "--split", "test")
+    assert tested.returncode == 0, tested.stderr
+    assert "pca with as many numbers" in tested.stdout
+    refused = script("train.py", "--loss-function", "DPLossV1", "--tau", 0.5)
+    assert refused.returncode == 2
+    assert "tau is used only with" in refused.stderr
+
+
+def test_the_script_trains_without_an_option() -> None:
+    told = script("train.py", "--help")
+    assert told.returncode == 0
+    for option in ("--loss-function", "--tau", "--epochs", "--batch-size", "--save-interval",
+                   "--lr", "--latent-dim", "--lambda-rank", "--lambda-pairdist"):  # fmt: skip
+        assert option in told.stdout
+
+
+@pytest.mark.slow
+def test_the_script_runs_with_no_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = script("train.py")
+    assert done.returncode == 0, done.stderr
+    assert "[EPOCH 100] of 100" in done.stdout + done.stderr
