@@ -80,7 +80,7 @@ def encoder_of_codec(folder: Path) -> Encoder:
             expected="numbers in the about of codec.json",
             got=size,
             where=folder,
-            remedy="use it in Python: sightline.trained.codec_folder.load_codec",
+            remedy="use it in Python: sightline.encoding.load_codec",
         )
     codes = codec.encode(torch.zeros(1, size)).numpy()
 

@@ -41,8 +41,9 @@ def save_codec(codec: Codec, folder: Path, *, about: Mapping[str, Any] | None = 
         raise
 
 
-def load_codec(folder: Path) -> Codec:
+def load_codec(folder: Path | str) -> Codec:
     """The codec that `save_codec` wrote; CheckpointError for a folder that holds none, whole."""
+    folder = Path(folder)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
