@@ -113,18 +113,19 @@ def save_figure(figure: Figure, stem: Path, columns: Mapping[str, Sequence[Any]]
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".csv")]
-    write_atomically(paths[0], _png(figure, dpi=DPI))
+    write_atomically(paths[0], png_bytes(figure, dpi=DPI))
     write_atomically(paths[1], table.getvalue())
     return paths
 
 
 def figure_uri(figure: Figure, *, dpi: int = 110) -> str:
     """Return a figure as the data URI of a PNG on a clear ground, for a page."""
-    content = _png(figure, dpi=dpi, transparent=True)
+    content = png_bytes(figure, dpi=dpi, transparent=True)
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
-def _png(figure: Figure, *, dpi: int, transparent: bool = False) -> bytes:
+def png_bytes(figure: Figure, *, dpi: int, transparent: bool = False) -> bytes:
+    """Return a figure as a PNG; of a very long one with fewer dots per inch."""
     picture = io.BytesIO()
     sharpness = min(dpi, int(MOST_PIXELS / max(figure.get_size_inches())))
     with warnings.catch_warnings():

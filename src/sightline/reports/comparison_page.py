@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sightline.errors import UsageError
-from sightline.reports.canvas import DPI, figure_uri
+from sightline.reports.canvas import DPI, figure_uri, png_bytes
 from sightline.reports.comparison import Comparison
 from sightline.reports.comparison_bars import NAMED
 from sightline.reports.comparison_figure import comparison_figure
@@ -27,9 +26,6 @@ from sightline.reports.comparison_words import (
 )
 from sightline.reports.rendering import render_page
 from sightline.runs.files import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _MOST_ROWS = 1000
 _MANY_DPI = 110
@@ -47,7 +43,7 @@ def write_comparison(
     """Write picture, numbers and page as ``target`` with .png, .csv and .html; return the paths."""
     figure = comparison_figure(comparison, recall=recall, recall_history=recall_history)
     few = len(comparison.runs) <= NAMED
-    picture = _picture(figure, dots=DPI if few else _MANY_DPI)
+    picture = png_bytes(figure, dpi=DPI if few else _MANY_DPI)
     # The sharp picture would make a large page, and drawing many curves twice takes long.
     shown = figure_uri(figure) if few else f"data:image/png;base64,{b64encode(picture).decode()}"
     files = [target.with_suffix(ending) for ending in (".png", ".csv", ".html")]
@@ -79,15 +75,6 @@ def checked_target(file: Path) -> Path:
         where="--save",
         remedy=f"for example --save {file.with_suffix('.png')}",
     )
-
-
-def _picture(figure: Figure, *, dots: int) -> bytes:
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # A letter that no installed font has is drawn as a box; the page has it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(content, format="png", dpi=dots)
-    return content.getvalue()
 
 
 def _numbers(comparison: Comparison, metrics: Sequence[str]) -> str:
