@@ -40,8 +40,10 @@ from sightline.models.vector_encoder import VectorEncoder
 from sightline.random_numbers import generator
 
 Floats = npt.NDArray[np.float32]
-SAMPLE = 32_768
+SAMPLE = 16_384
 """Rows at most that quantisers are fitted to, drawn by the seed; components see every row."""
+ROTATED_SAMPLE = 8_192
+"""Of them, those that rotations are fitted to, which take many rounds."""
 _BLOCK = 8192
 
 
@@ -101,7 +103,7 @@ class Fitter:
         self.rows, self.seed, self.normalize = rows, seed, metric == "cosine"
         self.metric = metric
         order = generator(seed, 0, "rows that quantisers are fitted to").permutation(len(rows))
-        self.sample = self._ready(np.sort(order[:SAMPLE]))
+        self.sample = self._ready(order[:SAMPLE])
         self._components: PrincipalComponents | None = None
         self._components_seconds = 0.0
         if not bool(self.sample.isfinite().all()):
@@ -194,7 +196,7 @@ class Fitter:
             values = self._transformed(encoder)
             components = principal_components(block.numpy() for block in values.split(_BLOCK))
         made = pca_projection(components, spec.size)
-        given = torch.cat([made(block) for block in values.split(_BLOCK)])
+        given = torch.cat([made(block) for block in values[:ROTATED_SAMPLE].split(_BLOCK)])
         rotation = fit_rotation(given.numpy(), spec.bytes, seed=self.seed)
         made.weight.copy_(torch.from_numpy(rotation) @ made.weight)
         made.form = "opq"

@@ -42,7 +42,7 @@ class SearchSettings:
     train_learned: TrainLearned | None = None
     """What trains an encoder; None: no learned forms."""
     learned_tries: int = 3
-    """Sizes below the best baseline's that encoders are trained for, while they meet the target."""
+    """Sizes from the best baseline's down that encoders are trained for, while one is enough."""
 
 
 @dataclass(eq=False)
@@ -99,7 +99,7 @@ def find_smallest(
 
     Of each family (transform and quantiser) sizes are bisected, as if more bytes never kept less;
     sizes above the smallest that was found are passed over. Of equal sizes the higher recall wins.
-    Learned encoders are trained for the sizes just below the best baseline only.
+    Learned encoders are trained for the best baseline's size and those just below it only.
     The target may be met by chance on val, since many forms are tried: `verdict` says whether test
     agrees. Raises DataError where the trials do not measure the target's k.
     """
@@ -190,12 +190,17 @@ class _State:
 
 
 def _families(specs: Sequence[Spec]) -> list[tuple[str, str]]:
-    """Each family once, those that are usually good and fast first, those slow to fit last."""
-    quick = {"pca": 0, "raw": 1, "truncation": 2, "random": 2, "pca-whiten": 2, "opq": 5}
+    """Each family once, those that are usually good and fast first, those slow to fit last.
 
-    def order(family: tuple[str, str]) -> tuple[int, int, tuple[str, str]]:
-        rank = {"int8": 0, "binary": 2, "pq": 9}.get(family[1], 1)
-        return (rank // 9, quick[family[0]] + rank, family)
+    Of the slow ones the rotated form comes first: what it needs no more bytes for, the plain one
+    is tried once at, and seldom below.
+    """
+    quick = {"pca": 0, "raw": 1, "truncation": 2, "random": 2, "pca-whiten": 2}
+
+    def order(family: tuple[str, str]) -> tuple[bool, int, tuple[str, str]]:
+        transform, quantizer = family
+        rank = {"int8": 0, "binary": 2}.get(quantizer, 1)
+        return quantizer == "pq", quick.get(transform, 0) + rank, family
 
     return sorted({one.family for one in specs}, key=order)
 
@@ -203,9 +208,12 @@ def _families(specs: Sequence[Spec]) -> list[tuple[str, str]]:
 def _bisect(state: _State, family: Sequence[Spec]) -> None:
     """Find the smallest of a family that meets the target, where it is not above the best size."""
     rest = [one for one in family if state.size is None or one.bytes <= state.size]
-    if not rest or not state.meets(rest[-1]):
+    # The largest comes first, since most families end with it; one that is known to be good and
+    # slow to fit is begun in the middle.
+    hopeful = state.size is not None and bool(rest) and rest[0].transform == "opq"
+    if not rest or not (hopeful or state.meets(rest[-1])):
         return
-    low, high = 0, len(rest) - 1
+    low, high = 0, len(rest) - (0 if hopeful else 1)
     while low < high:
         middle = (low + high) // 2
         if state.meets(rest[middle]):
@@ -216,8 +224,8 @@ def _bisect(state: _State, family: Sequence[Spec]) -> None:
 
 def _try_learned(state: _State, budgets: Sequence[int], train: TrainLearned, *, tries: int) -> None:
     assert state.size is not None
-    smaller = [one for one in budgets if one < state.size][::-1][:tries]
-    for size in smaller:
+    sizes = [one for one in budgets if one <= state.size][::-1][:tries]
+    for size in sizes:
         met = False
         for spec in learned_specs(state.fitter.dimension, size):
             state.say(f"training {spec.name}, {size} bytes")
