@@ -23,8 +23,8 @@ class RunRecord:
     """One run as its files tell it; every part but ``info`` may be missing.
 
     ``info`` is run.json, ``rows`` metrics.jsonl, ``evaluations`` the metrics file of each split,
-    ``folds`` fold_results.yaml, ``calibration``, ``ensemble``, ``threshold`` and ``reliability``
-    the files of these names, and ``notes`` say in plain sentences what could not be used.
+    ``folds`` fold_results.yaml, ``calibration``, ``ensemble``, ``threshold``, ``reliability`` and
+    ``search`` the files of these names; ``notes`` say in plain sentences what could not be used.
     """
 
     folder: Path
@@ -39,6 +39,7 @@ class RunRecord:
     ensemble: Mapping[str, Any] | None = None
     threshold: Mapping[str, Any] | None = None
     reliability: Mapping[str, Any] | None = None
+    search: Mapping[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +88,7 @@ def read_run_record(run_folder: Path) -> RunRecord:
         ensemble=_read_object(run_folder / "ensemble.json", notes),
         threshold=_read_object(run_folder / "threshold.json", notes),
         reliability=_read_object(run_folder / "reliability.json", notes),
+        search=_read_object(run_folder / "search.json", notes),
         notes=notes,
     )
 

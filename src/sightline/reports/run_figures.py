@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sightline.errors import RunError
 from sightline.reports.canvas import save_figure
+from sightline.reports.compress_figures import forms_figure, write_compress_figures
 from sightline.reports.figures import (
     confusion_columns,
     confusion_figure,
@@ -24,6 +25,7 @@ from sightline.reports.retrieval_figures import write_retrieval_figures
 
 _WRITERS = {
     "anomaly": write_anomaly_figures,
+    "compress": write_compress_figures,
     "retrieve": write_retrieval_figures,
     "reid": write_reid_figures,
 }
@@ -48,6 +50,10 @@ def write_run_figures(run_folder: Path) -> list[Path]:
     for split in record.evaluations:
         files += _write_split_figures(folder, record, split)
     files += write_reliability_figures(folder, record.calibration, record.evaluations)
+    tried = (record.search or {}).get("tried") or []
+    if record.search and tried:
+        columns = {key: [one.get(key) for one in tried] for key in tried[0]}
+        files += save_figure(forms_figure(record.search), folder / "forms", columns)
     for file in sorted((run_folder / "predictions").glob("*.csv")):
         if is_prediction_table(file):
             files += write_inference_figures(folder / f"predictions_{file.stem}", file)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sightline.reports import (
     anomaly_sections,
+    compress_sections,
     member_sections,
     reid_matches,
     reid_sections,
@@ -53,6 +54,8 @@ def render_run_report(record: RunRecord, *, image_root: Path | None = None) -> s
         anomaly_sections.defects_section(record),
         anomaly_sections.scores_section(record),
         anomaly_sections.heat_maps_section(record, image_root),
+        compress_sections.forms_section(record),
+        compress_sections.kept_section(record),
         reid_sections.rankings_section(record),
         reid_sections.cmc_section(record),
         reid_matches.matches_section(record, image_root),
