@@ -93,18 +93,20 @@ def candidate_specs(
     return sorted(found)
 
 
-def learned_specs(dimension: int, size: int, *, faiss: bool | None = None) -> list[Spec]:
-    """The forms with a learned encoder that have so many bytes and no more numbers than before.
+def learned_spec(dimension: int, size: int, *, faiss: bool | None = None) -> Spec | None:
+    """The form with a learned encoder that has so many bytes, and no more numbers than before.
 
-    `faiss`: with opq of what the encoder gives; None: where it is installed.
+    `faiss`: OPQ of what the encoder gives, which keeps more than int8 of fewer numbers wherever we
+    looked, and so is worth the training; None: where it is installed. Without it, int8.
 
-    >>> [one.name for one in learned_specs(1280, 64, faiss=True)]
-    ['learned-64-int8', 'learned-256-opq-64']
+    >>> for faiss in (True, False):
+    ...     print(learned_spec(1280, 64, faiss=faiss).name)
+    learned-256-opq-64
+    learned-64-int8
     """
-    found = [Spec(size, "learned", "int8", size)] if size <= dimension else []
     if (has_faiss() if faiss is None else faiss) and 2 * size <= dimension:
-        found.append(Spec(size, "learned", "pq", _learned_size(dimension, size)))
-    return found
+        return Spec(size, "learned", "pq", _learned_size(dimension, size))
+    return Spec(size, "learned", "int8", size) if size <= dimension else None
 
 
 def _scalars(dimension: int, size: int) -> list[Spec]:

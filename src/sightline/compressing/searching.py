@@ -19,7 +19,7 @@ from sightline.compressing.candidates import (
     candidate_specs,
     default_budgets,
     has_faiss,
-    learned_specs,
+    learned_spec,
 )
 from sightline.compressing.fitting import Fitted, Fitter
 from sightline.compressing.judging import Judged, Trial, judge
@@ -226,14 +226,14 @@ def _try_learned(state: _State, budgets: Sequence[int], train: TrainLearned, *, 
     assert state.size is not None
     sizes = [one for one in budgets if one <= state.size][::-1][:tries]
     for size in sizes:
-        met = False
-        for spec in learned_specs(state.fitter.dimension, size):
-            state.say(f"training {spec.name}, {size} bytes")
-            start = time.perf_counter()
-            encoder = train(spec.size, spec.quantizer)
-            seconds = time.perf_counter() - start
-            met |= state.take(state.fitter.fit_learned(spec, encoder, seconds=seconds))
-        if not met:
+        spec = learned_spec(state.fitter.dimension, size)
+        if spec is None:
+            continue
+        state.say(f"training {spec.name}, {size} bytes")
+        start = time.perf_counter()
+        encoder = train(spec.size, spec.quantizer)
+        seconds = time.perf_counter() - start
+        if not state.take(state.fitter.fit_learned(spec, encoder, seconds=seconds)):
             return
 
 
