@@ -6,34 +6,30 @@ N rows of a table, D numbers each.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sightline.compressing.fitting import Fitter
-from sightline.compressing.judging import Trial, make_trial
+from sightline.compressing.judging import Trial
 from sightline.compressing.learning import encoder_trainer
+from sightline.compressing.material import Material, read_material
 from sightline.compressing.onnx_codec import export_codec
 from sightline.compressing.searching import Search, SearchSettings, find_smallest
 from sightline.compressing.table import report_rows, says_of, table_lines
 from sightline.compressing.target import Target, parse_target
 from sightline.config import dump_config, load_config
-from sightline.data.dataset import Dataset
-from sightline.data.vector_samples import VectorRows
 from sightline.errors import MissingExtraError, UsageError
-from sightline.experiment import SPLITS_FILE, find_samples, open_samples
+from sightline.experiment import SPLITS_FILE, find_samples
 from sightline.experiment.recording import logged, versions
 from sightline.experiment.samples import save_samples
-from sightline.metrics.distance_blocks import Space
-from sightline.random_numbers import generator
 from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, write_atomically
 from sightline.runs.plain import to_json
 from sightline.tasks import TASKS
 from sightline.tasks.compress_config import CompressConfig
-from sightline.tasks.compress_pool import pool_of
 from sightline.trained import TASK_CONFIGS
 from sightline.trained.codec_folder import refuse_foreign, save_codec
 
@@ -41,8 +37,7 @@ Say = Callable[[str], object]
 RECIPE = "compress/neighbours"
 SEARCH_FILE = "search.json"
 CODEC_FOLDER = "codec"
-MOST_QUERIES = 5000
-"""Held-out rows that ask in one split: more would hardly make the interval narrower."""
+_PARTS = {"train": "fit", "val": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +78,7 @@ def compress_vectors(
     config = task.resolve(dataset, config)
     for note in [*dataset.notes, *task.check_data(dataset, config)]:
         say(note)
+    material = read_material(dataset, config)
     run = RunFolder.create(
         config.output.exp_dir,
         name=config.project.name,
@@ -94,9 +90,12 @@ def compress_vectors(
     )
     with logged(run, config, kind="compress"):
         run.set_status("running")
-        run.update(kind="compression search")
+        counts = {name: len(dataset.part(part)) for name, part in _PARTS.items()}
+        root = str(dataset.manifest.root)
+        run.update(kind="compression search", data={**counts, "classes": [], "root": root})
+        save_samples(dataset, config, run.path / SPLITS_FILE)
         try:
-            search, codec = _search_in(run, request, target, (config, dataset), say=say)
+            search, codec = _search_in(run, request, config, material, say=say)
         except BaseException as error:
             run.set_status("failed", error=str(error) or type(error).__name__)
             raise
@@ -135,70 +134,28 @@ def _configured(request: CompressRequest, target: Target) -> CompressConfig:
 def _search_in(
     run: RunFolder,
     request: CompressRequest,
-    target: Target,
-    samples: tuple[CompressConfig, Dataset],
+    config: CompressConfig,
+    material: Material,
     *,
     say: Say,
 ) -> tuple[Search, Path]:
-    config, dataset = samples
-    save_samples(dataset, config, run.path / SPLITS_FILE)
-    counts = {"train" if one == "fit" else one: len(dataset.part(one)) for one in _SPLITS}
-    run.update(data={**counts, "classes": [], "root": str(dataset.manifest.root)})
-    # Codecs divide by the length themselves, so that whoever uses one need not know.
-    plain = config.model_copy(update={"data": config.data.model_copy(update={"normalize": False})})
-    metric = "cosine" if config.data.normalize else config.loss.geometry
-    opened, _ = open_samples(dataset.manifest, plain)
-    assert isinstance(opened, VectorRows)
-    val, test = (_trial(opened, dataset, one, config, metric) for one in ("val", "test"))
-    fit = opened.select(dataset.manifest.rows("fit"))
+    target = parse_target(request.keep)
+    train = encoder_trainer(config, run, material.metric) if request.learned else None
     search = find_smallest(
         target,
-        Fitter(fit, metric=metric, seed=config.project.seed),
-        val,
-        test,
-        settings=SearchSettings(
-            budgets=request.budgets,
-            train_learned=encoder_trainer(config, run, metric) if request.learned else None,
-        ),
+        Fitter(material.fit, metric=material.metric, seed=config.project.seed),
+        material.val,
+        material.test,
+        settings=SearchSettings(budgets=request.budgets, train_learned=train),
         say=say,
     )
-    rows = report_rows(search, test)
+    rows = report_rows(search, material.test)
     for line in [*table_lines(rows, target.k), says_of(search)]:
         say(line)
     codec = request.out or run.path / CODEC_FOLDER
-    _save(run, search, rows, codec, (config, val), say=say)
+    _save(run, search, rows, codec, (config, material.val), say=say)
     run.record_test_read(search.best.spec.name if search.best else "none", run.info["command"])
     return search, codec
-
-
-_SPLITS = ("fit", "val", "test")
-
-
-def _trial(
-    opened: VectorRows, dataset: Dataset, split: str, config: CompressConfig, metric: Any
-) -> Trial:
-    """The held-out rows of a split as queries, in their pool."""
-    manifest = dataset.manifest
-    asked = manifest.rows(split)
-    seed = config.project.seed
-    order = generator(seed, 0, f"queries of {split}").permutation(len(asked))
-    asked = asked[np.sort(order[:MOST_QUERIES])]
-    others = TASKS[config.task].companions(dataset, (split,), config)
-    assert others is not None
-    queries = opened.select(asked)
-    filled = replace(opened, manifest=others)
-    pool = pool_of(len(queries), len(others), pool=config.eval.pool, seed=seed)
-    vectors = queries.read()
-    every = np.concatenate([vectors, filled.read()])[pool.places]
-    groups = queries.manifest.group.codes
-    return make_trial(
-        split,
-        Space(vectors, every, metric),
-        ks=config.eval.recall_k,
-        self_rows=pool.own,
-        groups=groups if (groups >= 0).any() else None,
-        held_out=pool.held_out,
-    )
 
 
 def _save(

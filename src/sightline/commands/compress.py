@@ -52,7 +52,7 @@ def compress(
 
     def show(run: RunFolder, codec: Path) -> None:
         content = json.loads((run.path / "search.json").read_bytes())
-        print_json({"run": str(run.path), "codec": str(codec), **content})
+        print_json({"path": str(run.path), "codec": str(codec), **content})
 
     compress_vectors(
         request,
