@@ -393,6 +393,17 @@ def test_copies_are_said_and_kept_together(cli: Any) -> None:
     assert scores["headline"]["recall_at_10"]["unit"] == "group"
 
 
+def test_rows_that_are_too_long_or_all_the_same_are_refused(cli: Any) -> None:
+    values = digits()
+    values[[3, 100]] *= 1e20
+    np.save("vectors.npy", values)
+    words = ["2 of 600 vectors are too long", "rows 3, 100", "scale the vectors down"]
+    refused(cli, "train", *TRAINING, words=words)
+    np.save("vectors.npy", np.repeat(digits(1), 300, axis=0))
+    refused(cli, "train", *TRAINING, words=["no row to judge by in val", "group_duplicates=false"])
+    assert not Path("experiments").exists()
+
+
 def test_tables_that_hold_no_table_are_refused(cli: Any) -> None:
     np.save("vectors.npy", digits(15))
     refused(cli, "train", *TRAINING, words=["20 rows or more", "15 usable rows", "vectors.npy"])

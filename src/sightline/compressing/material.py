@@ -10,13 +10,12 @@ import numpy as np
 from sightline.compressing.judging import Trial, make_trial
 from sightline.data.dataset import Dataset
 from sightline.data.vector_samples import VectorRows
-from sightline.errors import DataError
 from sightline.experiment import open_samples
 from sightline.metrics.distance_blocks import Space
 from sightline.random_numbers import generator
 from sightline.tasks import TASKS
 from sightline.tasks.compress_config import CompressConfig
-from sightline.tasks.compress_pool import pool_of
+from sightline.tasks.compress_pool import pool_of, require_held_out
 
 MOST_QUERIES = 5000
 """Held-out rows that ask in one split: more would hardly make the interval narrower."""
@@ -35,15 +34,7 @@ class Material:
 def read_material(dataset: Dataset, config: CompressConfig) -> Material:
     """The parts of a table; DataError where nothing is held out, or less than k rows are."""
     for split in ("val", "test"):
-        if not len(dataset.part(split)):
-            raise DataError(
-                f"There is no row to judge by in {split}.",
-                expected="rows that differ from those to fit, some of them held out",
-                got=f"{len(dataset.manifest)} rows, {len(dataset.part('fit'))} of them to fit",
-                where=config.data.vectors,
-                remedy="copies of a row stay together: add other rows, or set "
-                "data.group_duplicates=false",
-            )
+        require_held_out(dataset, split)
     # Codecs divide by the length themselves, so that whoever uses one need not know.
     plain = config.model_copy(update={"data": config.data.model_copy(update={"normalize": False})})
     opened, _ = open_samples(dataset.manifest, plain)

@@ -101,7 +101,7 @@ def choose_member(file: Path, wanted: str | None) -> str:
             expected="one called embedding or vector, or a single one of two dimensions",
             got=", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array",
             where=file,
-            remedy="name it with the column",
+            remedy="name it: data.column=NAME",
         )
     return tables[0]
 

@@ -167,6 +167,7 @@ def _lines(file: Path) -> Iterator[tuple[int, Any]]:
                     expected='{"embedding": [0.1, ...]} or [0.1, ...]',
                     got=f"{line[:60].decode(errors='replace').strip()} ({error})",
                     where=where,
+                    remedy="repair or remove the line; each holds one whole object",
                 ) from error
 
 
@@ -237,6 +238,7 @@ def _without_vectors(file: Path, names: list[str]) -> DataError:
         expected="lists of numbers, or text that is such a list in JSON",
         got=f"columns {listed(names)}",
         where=file,
+        remedy="name the file that was written with the vectors, or save them as .npy",
     )
 
 

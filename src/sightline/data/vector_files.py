@@ -102,7 +102,13 @@ def _checked_ending(file: Path) -> str:
             remedy="save them with numpy.save('vectors.npy', table)",
         )
     if not file.stat().st_size:
-        raise DataError("The file of vectors is empty.", got="0 bytes", where=file)
+        raise DataError(
+            "The file of vectors is empty.",
+            expected="a table of vectors",
+            got="0 bytes",
+            where=file,
+            remedy="copy or write the file again",
+        )
     return ending
 
 

@@ -19,6 +19,8 @@ Rows = npt.NDArray[np.int64]
 
 _BLOCK_BYTES = 1 << 24
 _SHOWN = 5
+LARGEST = 1e15
+"""Of larger numbers float32 might not hold the square of a distance, summed over the numbers."""
 
 
 def bad_rows(values: npt.NDArray[Any]) -> Rows:
@@ -65,6 +67,19 @@ def duplicate_groups(values: npt.NDArray[Any]) -> Rows:
     groups = np.empty(len(order), dtype=np.int64)
     groups[order] = number[np.cumsum(begins) - 1]
     return groups
+
+
+def require_measurable(values: npt.NDArray[Any], file: Path) -> None:
+    """Raise a DataError for rows of (N, D) whose squared distances float32 could not hold."""
+    far = _where(values, lambda block: (np.isfinite(block) & (np.abs(block) > LARGEST)).any(axis=1))
+    if len(far):
+        raise DataError(
+            f"{len(far):,} of {len(values):,} vectors are too long to measure distances.",
+            expected=f"numbers up to {LARGEST:g}",
+            got=f"larger ones in {rows_in_words(far)}",
+            where=file,
+            remedy="scale the vectors down; only ratios of distances matter",
+        )
 
 
 def require_finite(values: npt.NDArray[Any], file: Path, *, remedy: str | None = None) -> None:

@@ -20,7 +20,13 @@ from sightline.data.splits import assign_splits
 from sightline.data.splits_file import read_splits, write_splits
 from sightline.data.vector_digits import write_digit_vectors
 from sightline.data.vector_files import VectorTable, open_vectors
-from sightline.data.vector_rows import bad_rows, duplicate_groups, require_finite, zero_rows
+from sightline.data.vector_rows import (
+    bad_rows,
+    duplicate_groups,
+    require_finite,
+    require_measurable,
+    zero_rows,
+)
 from sightline.data.vector_settings import VectorDataConfig
 from sightline.errors import ConfigError, DataError
 
@@ -154,6 +160,7 @@ def _usable_rows(
         remedy = "repair or remove them, or leave them out with data.on_bad_row=skip"
         require_finite(table.values, table.file, remedy=remedy)
     bad = bad_rows(table.values)
+    require_measurable(table.values, table.file)
     count = len(table.values)
     if len(bad):
         notes.append(f"left out {len(bad)} rows with NaN or infinity: {shortened(list(bad))}")

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sightline.data.dataset import Dataset
 from sightline.data.manifest import Manifest
+from sightline.errors import DataError
 from sightline.random_numbers import generator
 
 Integers = npt.NDArray[np.int64]
@@ -43,6 +45,19 @@ class Pool:
         others = len(self.places) - self.held_out
         filled = f", {others:,} of them not held out" if others else ", all of them held out"
         return f"pool: {len(self.places):,} rows{filled}"
+
+
+def require_held_out(dataset: Dataset, split: str) -> None:
+    """Raise DataError where a split that is to judge has no row."""
+    if not len(dataset.part(split)):
+        raise DataError(
+            f"There is no row to judge by in {split}.",
+            expected="rows that differ from those to fit, some of them held out",
+            got=f"{len(dataset.manifest)} rows, {len(dataset.part('fit'))} of them to fit",
+            where=dataset.manifest.root,
+            remedy="copies of a row stay together: add other rows, or set "
+            f"data.group_duplicates=false; or raise data.{split}_fraction",
+        )
 
 
 def companions(manifest: Manifest, splits: Sequence[str], *, pool: PoolSize, seed: int) -> Manifest:

@@ -22,7 +22,7 @@ from sightline.models.pca import PrincipalComponents, principal_components
 from sightline.models.vector_encoder import VectorEncoder
 from sightline.tasks.compress_config import HARD, CompressConfig
 from sightline.tasks.compress_judging import compress_result
-from sightline.tasks.compress_pool import companions
+from sightline.tasks.compress_pool import companions, require_held_out
 from sightline.tasks.compress_result import CompressResult
 from sightline.tasks.compress_trainer import CompressTrainer
 from sightline.tasks.config import TaskConfig
@@ -70,6 +70,8 @@ class CompressionTask:
         most = max(config.eval.recall_k)
         for split in ("val", "test"):
             asked = dataset.part(split)
+            if getattr(config.data, f"{split}_fraction"):
+                require_held_out(dataset, split)
             if not len(asked):
                 continue
             others = self.companions(dataset, (split,), config)
