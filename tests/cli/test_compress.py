@@ -371,7 +371,7 @@ def test_a_table_without_a_name_is_refused(cli: Any) -> None:
 
 def test_bad_rows_are_refused_or_left_out_and_counted(cli: Any) -> None:
     values = digits()
-    values[[3, 100], 7] = np.nan
+    values[3, 7], values[100, 7] = np.nan, np.inf
     np.save("vectors.npy", values)
     words = ["2 of 600", "rows 3, 100", "vectors.npy", "data.on_bad_row=skip"]
     refused(cli, "train", *TRAINING, words=words)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import yaml
 
 from sightline.encoding import load_codec
 from sightline.runs import RunFolder
@@ -108,6 +109,9 @@ def test_encoders_that_are_trained_are_runs_below_the_search(table: Table, cli: 
     inner = [RunFolder.open(one.parent) for one in run.path.glob("encoders/*/*/run.json")]
     assert inner
     assert {one.info["parent"] for one in inner} == {run.id}
+    for one in inner:
+        told = yaml.safe_load(one.config_file.read_text(encoding="utf-8"))["model"]
+        assert told["int8"] == ("int8" in one.info["name"]), "only what is stored so learns steps"
     assert {one.info["status"] for one in inner} == {"finished"}
     found = json.loads((run.path / "search.json").read_text())
     learned = [row for row in found["rows"] if row["transform"] == "learned"]

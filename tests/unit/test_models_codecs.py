@@ -241,6 +241,11 @@ def test_learned_codecs_keep_their_encoder(quantizer: Any, tmp_path: Path) -> No
     if quantizer == "int8":
         with torch.no_grad():
             np.testing.assert_allclose(codec.decode(codes), made.eval()(values), atol=1e-5)
+    else:
+        assert not torch.allclose(codec.project(values), made.encode(values), atol=0.1)
+        centred = made.encode(values) - made.encode(torch.from_numpy(cloud())).mean(dim=0)
+        kept = codec.project(values).norm(dim=1)
+        assert torch.allclose(kept, centred.norm(dim=1), rtol=1e-3), "rotated, not changed"
     save_codec(codec, tmp_path / "codec")
     assert torch.equal(load_codec(tmp_path / "codec").encode(values), codes)
     with pytest.raises(DataError, match="another size"):

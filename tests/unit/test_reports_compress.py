@@ -96,6 +96,7 @@ def test_rows_without_scores_draw_nothing() -> None:
     assert recall_shares([]) == {}
     assert recall_shares([{"id": "a", "recall_at_5": "0.4"}])["encoder"][2] == (0.4, 1.0)
     assert gain_in_words({}) == "not compared"
+    assert "chance" in gain_in_words({"value": 0.01, "low": -0.01, "high": 0.03})
 
 
 def search_json(**more: Any) -> dict[str, Any]:

@@ -362,7 +362,8 @@ def test_a_split_is_judged_with_its_companions_in_the_order_of_its_rows() -> Non
 
 
 def test_by_cosine_pca_is_that_of_directions_and_its_distances() -> None:
-    values = cloud(200) + 2
+    lengths = np.random.default_rng(3).uniform(0.2, 5, (200, 1)).astype(np.float32)
+    values = (cloud(200) + 2) * lengths
     turned = values / np.linalg.norm(values, axis=1, keepdims=True)
     components = principal_components([turned])
     rows = list(range(200))
