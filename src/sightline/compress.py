@@ -20,10 +20,10 @@ from sightline.compressing.onnx_codec import export_codec
 from sightline.compressing.searching import Search, SearchSettings, find_smallest
 from sightline.compressing.table import report_rows, says_of, table_lines
 from sightline.compressing.target import Target, parse_target
-from sightline.config import dump_config, load_config
+from sightline.config import load_config
 from sightline.errors import MissingExtraError, UsageError
-from sightline.experiment import SPLITS_FILE, find_samples
-from sightline.experiment.recording import logged, versions
+from sightline.experiment import SPLITS_FILE, create_run, find_samples
+from sightline.experiment.recording import logged
 from sightline.experiment.samples import save_samples
 from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, write_atomically
@@ -79,15 +79,7 @@ def compress_vectors(
     for note in [*dataset.notes, *task.check_data(dataset, config)]:
         say(note)
     material = read_material(dataset, config)
-    run = RunFolder.create(
-        config.output.exp_dir,
-        name=config.project.name,
-        task=config.task,
-        command=command,
-        config_text=dump_config(config),
-        seeds={"project": config.project.seed},
-        versions=versions(),
-    )
+    run = create_run(config, command)
     with logged(run, config, kind="compress"):
         run.set_status("running")
         counts = {name: len(dataset.part(part)) for name, part in _PARTS.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightline.experiment.composition import train
+from sightline.experiment.composition import create_run, train
 from sightline.experiment.samples import (
     SPLITS_FILE,
     find_samples,
@@ -14,6 +14,7 @@ from sightline.experiment.samples import (
 
 __all__ = [
     "SPLITS_FILE",
+    "create_run",
     "find_samples",
     "images_of",
     "loader_for",

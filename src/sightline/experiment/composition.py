@@ -74,7 +74,7 @@ def train(
             dataset = replace(dataset, notes=(*dataset.notes, *notes))
             require_validation(stages, dataset, config.data)
             config, measured = settle_batch_size(config, dataset, device)
-            run = _shared_run(lambda: resume or _create_run(config, command))
+            run = _shared_run(lambda: resume or create_run(config, command))
             if here.is_first:
                 record.enter_context(recorded(run, config))
                 if stages is not None:
@@ -102,7 +102,8 @@ def _shared_run(make: Callable[[], RunFolder]) -> RunFolder:
     return run or RunFolder.open(path)
 
 
-def _create_run(config: TaskConfig, command: Sequence[str]) -> RunFolder:
+def create_run(config: TaskConfig, command: Sequence[str]) -> RunFolder:
+    """A new run folder for a configuration; only the first process may make it."""
     return RunFolder.create(
         config.output.exp_dir,
         name=config.project.name,
