@@ -202,6 +202,8 @@ def test_encoders_are_trained_from_the_best_size_down(fitter: Fitter) -> None:
     plain = search(fitter, 0.6).require_met().spec.bytes
     assert 1 <= len(train.asked) <= 2
     assert train.asked[0] == (WIDTH // plain * plain, "pq")
+    chosen = found.require_met().spec
+    assert chosen.transform != "learned", "what learnt nothing wins nothing at equal bytes"
     learned = [one for one in found.test if one.transform == "learned"]
     assert len(learned) == len(train.asked)
     rows = report_rows(found, trial("test", 2))

@@ -22,7 +22,7 @@ from sightline.compressing.candidates import (
     learned_spec,
 )
 from sightline.compressing.fitting import Fitted, Fitter
-from sightline.compressing.judging import Judged, Trial, judge
+from sightline.compressing.judging import Judged, Trial, difference, judge
 from sightline.compressing.target import Target
 from sightline.errors import DataError, RunError
 
@@ -175,11 +175,21 @@ class _State:
             self.meets(spec)
 
     def choose(self) -> None:
-        """The smallest form that meets the target, or the one of the highest recall."""
+        """The smallest form that meets the target, or the one of the highest recall.
+
+        Of equal sizes the higher recall wins, a learned form only where chance does not explain it.
+        """
         k, judged = self.target.k, self.search.val
         met = [one for one in judged if self._judged_well(one)]
         if met:
-            best = min(met, key=lambda one: (one.bytes, -judged[one].estimates[k].value, one))
+            ordered = sorted(met, key=lambda one: (one.bytes, -judged[one].estimates[k].value, one))
+            best = ordered[0]
+            plain = [
+                one for one in ordered if one.bytes == best.bytes and one.transform != "learned"
+            ]
+            if best.transform == "learned" and plain:
+                gain = difference(judged[best], judged[plain[0]], k, self.val)
+                best = best if gain.low > 0 else plain[0]
             self.search.chosen = self.search.best = self.codec(best)
         else:
             best = max(judged, key=lambda one: (judged[one].estimates[k].value, -one.bytes))
