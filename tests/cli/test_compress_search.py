@@ -68,6 +68,8 @@ def test_the_smallest_form_is_found_kept_and_used(table: Table, cli: Any) -> Non
         np.testing.assert_array_equal(kept, wanted)
     assert cli("predict", "latest", "new.npy", "--out", "codes.csv").code == 0
     assert cli.table("codes.csv")[3]["code0"] == str(wanted[3, 0])
+    for command in ("evaluate", "export"):
+        assert "it is a search, and its codec" in cli.screen(cli(command, "latest"), code=1)
     np.save("narrow.npy", table[:5, :9])
     refused = cli("predict", "latest", "narrow.npy", "--out", "codes.npy")
     assert "64 numbers in each row" in cli.screen(refused, code=1)

@@ -124,7 +124,10 @@ def _not_there(run: RunFolder, *missing: str) -> CheckpointError:
     """What to do about checkpoints that a run does not have, or not yet."""
     others = sorted(path.name for path in run.ckpt.glob("*.pth"))
     status = displayed_status(run.info)
-    if status not in ("finished", "running"):
+    if run.info.get("codec"):
+        remedy = f"it is a search, and its codec, with model.onnx, is in {run.info['codec']}: "
+        remedy += f"sightline predict {run.id} VECTORS --out FILE.npy"
+    elif status not in ("finished", "running"):
         remedy = f"train it to its end: sightline train --resume {run.id}"
     elif others:
         remedy = f"name one of these: --checkpoint {others[0]}"
