@@ -23,7 +23,7 @@ from sightline.compressing.target import Target, parse_target
 from sightline.config import load_config
 from sightline.errors import MissingExtraError, UsageError
 from sightline.experiment import SPLITS_FILE, create_run, find_samples
-from sightline.experiment.recording import logged
+from sightline.experiment.recording import ending_recorded, logged
 from sightline.experiment.samples import save_samples
 from sightline.reports.run_page import write_run_report
 from sightline.runs import RunFolder, write_atomically
@@ -52,7 +52,7 @@ class CompressRequest:
     learned: bool = True
     """Train encoders too."""
     budgets: tuple[int, ...] | None = None
-    """Bytes that are tried; None: powers of two and the usual sizes."""
+    """Bytes that are tried; None: `candidates.default_budgets`."""
 
 
 def compress_vectors(
@@ -86,11 +86,8 @@ def compress_vectors(
         root = str(dataset.manifest.root)
         run.update(kind="compression search", data={**counts, "classes": [], "root": root})
         save_samples(dataset, config, run.path / SPLITS_FILE)
-        try:
+        with ending_recorded(run):
             search, codec = _search_in(run, request, config, material, say=say)
-        except BaseException as error:
-            run.set_status("failed", error=str(error) or type(error).__name__)
-            raise
         run.set_status("finished")
         say(f"run {run.path}")
         say(f"report {write_run_report(run.path)}")

@@ -38,7 +38,7 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
         augmentation=config.data.variant,
     )
     # Outermost, so that a follower learns from run.json how the run ended.
-    tracked, ending = followed(run, config.tracking), _ending_recorded(run)
+    tracked, ending = followed(run, config.tracking), ending_recorded(run)
     with tracked, ending, logfile, _terminated_with_an_error():
         run.set_status("running")
         run.update(log=str(logfile.path.absolute()))
@@ -48,7 +48,7 @@ def recorded(run: RunFolder, config: TaskConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ending_recorded(run: RunFolder) -> Iterator[None]:
+def ending_recorded(run: RunFolder) -> Iterator[None]:
     """Record in run.json what ended the block, unless it came to its end."""
     try:
         yield
