@@ -17,7 +17,8 @@ from sightline.compressing.judging import Trial
 from sightline.compressing.learning import encoder_trainer
 from sightline.compressing.material import Material, read_material
 from sightline.compressing.onnx_codec import export_codec
-from sightline.compressing.searching import Search, SearchSettings, find_smallest
+from sightline.compressing.outcome import Search
+from sightline.compressing.searching import SearchSettings, find_smallest
 from sightline.compressing.table import report_rows, says_of, table_lines
 from sightline.compressing.target import Target, parse_target
 from sightline.config import load_config

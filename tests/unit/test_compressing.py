@@ -15,7 +15,8 @@ from sightline.compressing.candidates import Spec, candidate_specs
 from sightline.compressing.finding import find_by_codes
 from sightline.compressing.fitting import ArrayRows, Fitter
 from sightline.compressing.judging import Judged, Trial, difference, judge, make_trial
-from sightline.compressing.searching import Search, SearchSettings, find_smallest
+from sightline.compressing.outcome import Search
+from sightline.compressing.searching import SearchSettings, find_smallest
 from sightline.compressing.table import report_rows, says_of, table_lines
 from sightline.compressing.target import Target, parse_target
 from sightline.errors import DataError, RunError, UsageError

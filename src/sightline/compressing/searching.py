@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -22,13 +21,12 @@ from sightline.compressing.candidates import (
     learned_spec,
 )
 from sightline.compressing.fitting import Fitted, Fitter
-from sightline.compressing.judging import Judged, Trial, difference, judge
+from sightline.compressing.judging import Trial, difference, judge
+from sightline.compressing.outcome import Search
 from sightline.compressing.target import Target
-from sightline.errors import DataError, RunError
+from sightline.errors import DataError
 
 Say = Callable[[str], object]
-Verdict = Literal["confirmed", "open", "contradicted"]
-"""By the lower bound; by neither end of the interval; the whole interval is below the target."""
 TrainLearned = Callable[[int, QuantizerName], nn.Module]
 """From the numbers d and the quantiser's name to a trained encoder."""
 
@@ -43,47 +41,6 @@ class SearchSettings:
     """What trains an encoder; None: no learned forms."""
     learned_tries: int = 3
     """Sizes from the best baseline's down that encoders are trained for, while one is enough."""
-
-
-@dataclass(eq=False)
-class Search:
-    """What was tried, what was chosen on val, and how that did on test."""
-
-    target: Target
-    dimension: int
-    chosen: Fitted | None = None
-    """The smallest form whose lower bound on val reaches the target; None: there is none."""
-    best: Fitted | None = None
-    """The chosen form or, without one, the form of the highest recall on val."""
-    val: dict[Spec, Judged] = field(default_factory=dict)
-    test: dict[Spec, Judged] = field(default_factory=dict)
-    """The chosen form and every other of the same bytes, and learned forms likewise; once each."""
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """What test says of the form that val chose; None without such a form or a test."""
-        if self.chosen is None or self.chosen.spec not in self.test:
-            return None
-        found, asked = self.test[self.chosen.spec], self.target
-        if found.meets(asked.k, asked.recall):
-            return "confirmed"
-        return "contradicted" if found.estimates[asked.k].high < asked.recall else "open"
-
-    def require_met(self) -> Fitted:
-        """The chosen form; RunError that tells the best there is where no form met the target."""
-        if self.chosen is not None:
-            return self.chosen
-        assert self.best is not None
-        judged, k = self.val[self.best.spec], self.target.k
-        raise RunError(
-            "No form that was tried keeps so many neighbours.",
-            expected=f"{self.target}, by the lower bound of 95 % on val",
-            got=f"{self.best.spec.name} ({self.best.spec.bytes} bytes) keeps "
-            f"{judged.estimates[k].value:.4f}, at least {judged.lower[k]:.4f}",
-            remedy="ask for less, allow more bytes, or hold out more rows: few rows make the "
-            "lower bound low",
-        )
 
 
 def find_smallest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sightline.compressing.judging import Judged, Trial, difference
-from sightline.compressing.searching import Search
+from sightline.compressing.outcome import Search
 from sightline.metrics.intervals import Estimate, plural
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline.data.vector_names import choose_name, listed
+from sightline.data.vector_names import choose_name, listed, without_vectors
 from sightline.errors import DataError, MissingExtraError
 
 Block = npt.NDArray[Any]
@@ -53,7 +53,7 @@ def parquet_column(file: Path, wanted: str | None) -> Column:
     except (pa.ArrowException, OSError) as error:
         raise _broken(file, error) from error
     if name is None:
-        raise _without_vectors(file, schema.names)
+        raise without_vectors(file, schema.names)
     notes = (f"column {name} is taken, the first one that holds lists",) * is_guess
     return Column(name, notes, lambda: _parquet_blocks(file, name))
 
@@ -82,7 +82,7 @@ def jsonl_column(file: Path, wanted: str | None) -> Column:
     if name is None:
         name = next((key for key, value in content.items() if _parsed_list(value)), None)
     if name is None:
-        raise _without_vectors(file, list(content))
+        raise without_vectors(file, list(content))
     notes = (f"key {name} is taken, the first one that holds lists",) * is_guess
     return Column(name, notes, lambda: _jsonl_blocks(file, name))
 
@@ -229,16 +229,6 @@ def _odd(got: str, size: int | None, where: str) -> DataError:
         got=got,
         where=where,
         remedy="leave that row out of the file, or embed it with the model of the others",
-    )
-
-
-def _without_vectors(file: Path, names: list[str]) -> DataError:
-    return DataError(
-        "Nothing in the file holds vectors.",
-        expected="lists of numbers, or text that is such a list in JSON",
-        got=f"columns {listed(names)}",
-        where=file,
-        remedy="name the file that was written with the vectors, or save them as .npy",
     )
 
 

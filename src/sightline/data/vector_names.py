@@ -42,3 +42,14 @@ def listed(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return (", ".join(names[:_SHOWN]) or "none") + more
+
+
+def without_vectors(file: Path, names: list[str]) -> DataError:
+    """The error for a file none of whose columns holds vectors."""
+    return DataError(
+        "Nothing in the file holds vectors.",
+        expected="lists of numbers, or text that is such a list in JSON",
+        got=f"columns {listed(names)}",
+        where=file,
+        remedy="name the file that was written with the vectors, or save them as .npy",
+    )
